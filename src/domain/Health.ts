@@ -1,0 +1,26 @@
+import * as Schema from "effect/Schema"
+
+/** What the store says of itself when it answers. */
+export const DatabaseStatus = Schema.Struct({
+  path: Schema.String.annotations({ description: "Where the records are kept" }),
+  table_count: Schema.Int.annotations({ description: "Number of user tables" }),
+  size_bytes: Schema.Int.annotations({ description: "Size of the database, in bytes" })
+}).annotations({ identifier: "DatabaseStatus" })
+export type DatabaseStatus = typeof DatabaseStatus.Type
+
+/** The daemon's answer when all is well. Daemons older than 0.1.0 send no `version`. */
+export const Health = Schema.Struct({
+  status: Schema.Literal("ok"),
+  version: Schema.optionalWith(Schema.String.annotations({ description: "The daemon's version" }), { exact: true }),
+  database: DatabaseStatus
+}).annotations({
+  identifier: "Health",
+  examples: [
+    {
+      status: "ok",
+      version: "0.1.0",
+      database: { path: "/home/me/.local/state/nexus/nexus.db", table_count: 3, size_bytes: 45056 }
+    }
+  ]
+})
+export type Health = typeof Health.Type

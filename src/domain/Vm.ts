@@ -1,0 +1,114 @@
+import * as Schema from "effect/Schema"
+import { boundedInt, oneOf, show } from "./Bounds.js"
+
+/** What a VM is for: an entry point, a private office for an agent, or a service others share. */
+export const VmRole = oneOf(["portal", "work", "service"], "What the VM is for")
+export type VmRole = typeof VmRole.Type
+
+/** Where a VM is in its life. Records are born `created`; nothing moves them on before Firecracker is driven. */
+export const VmState = oneOf(["created", "running", "stopped", "crashed", "failed"], "Where the VM is in its life")
+export type VmState = typeof VmState.Type
+
+const nameRule =
+  "1 to 63 characters of a-z, 0-9 and '-', beginning and ending with a letter or digit (a DNS label), not shaped like a UUID"
+
+/** The name of a new VM: an RFC 1123 DNS label in lower case that no UUID can be mistaken for. */
+export const VmName = Schema.String.pipe(
+  Schema.pattern(
+    /^(?![0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/,
+    {
+      message: ({ actual }) => `${show(actual)} is not a VM name: ${nameRule}`,
+      description: `The VM's name: ${nameRule}`,
+      examples: ["my-vm"]
+    }
+  )
+)
+export type VmName = typeof VmName.Type
+
+/**
+ * A vsock context id that a VM can have. 0 is the hypervisor, 1 local, 2 the host and 4294967295 "any" (vsock(7)),
+ * which leaves 3..4294967294.
+ */
+export const cidRange = { min: 3, max: 4294967294 } as const
+export type CidRange = { readonly min: number; readonly max: number }
+export const Cid = boundedInt(cidRange.min, cidRange.max, "vsock context id, unique on this inventory")
+
+/** Firecracker's `vcpu_count` (PUT /machine-config): 1 to 32. */
+export const VcpuCount = boundedInt(1, 32, "Number of virtual CPUs")
+
+/** Firecracker's `mem_size_mib` (PUT /machine-config), capped at 1 TiB. */
+export const MemSizeMib = boundedInt(1, 1048576, "Memory, in MiB")
+
+/** What a create call leaves out is filled in from here. */
+export const createDefaults = { role: "work", vcpu_count: 1, mem_size_mib: 128 } as const
+
+const withDefault = <A extends string | number, I>(schema: Schema.Schema<A, I>, value: NoInfer<A>) =>
+  Schema.optionalWith(schema.annotations({ default: value }), { default: () => value }).pipe(
+    Schema.withConstructorDefault(() => value)
+  )
+
+/** Input that names a field nobody knows is refused, not ignored; every bad field is reported, not the first. */
+export const strict = { onExcessProperty: "error", errors: "all" } as const
+
+/** What a caller says of a VM to be created. `CreateVm.make({ name })` fills in the defaults. */
+export const CreateVm = Schema.Struct({
+  name: VmName,
+  role: withDefault(VmRole, createDefaults.role),
+  vcpu_count: withDefault(VcpuCount, createDefaults.vcpu_count),
+  mem_size_mib: withDefault(MemSizeMib, createDefaults.mem_size_mib)
+}).annotations({ identifier: "CreateVm", description: "A VM to create", parseOptions: strict })
+export type CreateVm = typeof CreateVm.Type
+
+/** Which records a list holds; a field that is not set does not filter. */
+export const VmFilter = Schema.Struct({
+  role: Schema.optionalWith(VmRole, { exact: true }),
+  state: Schema.optionalWith(VmState, { exact: true })
+}).annotations({ parseOptions: strict })
+export type VmFilter = typeof VmFilter.Type
+
+const count = (description: string) => Schema.Int.annotations({ description })
+const text = (description: string) => Schema.String.annotations({ description })
+const ifSet = <A, I>(schema: Schema.Schema<A, I>) => Schema.optionalWith(schema, { exact: true })
+
+/**
+ * A VM record: the table's row, the JSON and what a store returns are this one shape. A field that is not set is
+ * absent. Times are whole seconds since the epoch, in UTC.
+ *
+ * Records are written within the bounds of `CreateVm` and read more widely: databases and daemons of the same plan,
+ * which checked nothing, hold names and sizes that could not be created here.
+ */
+export const Vm = Schema.Struct({
+  id: text("UUID v4, given at creation").annotations({ jsonSchema: { type: "string", format: "uuid" } }),
+  name: text("The VM's name, unique on this inventory"),
+  role: VmRole,
+  state: VmState,
+  cid: Cid,
+  vcpu_count: count("Number of virtual CPUs"),
+  mem_size_mib: count("Memory, in MiB"),
+  created_at: count("When the record was made, in seconds since the epoch"),
+  updated_at: count("When the record last changed, in seconds since the epoch"),
+  started_at: ifSet(count("When the VM last started, in seconds since the epoch")),
+  stopped_at: ifSet(count("When the VM last stopped, in seconds since the epoch")),
+  pid: ifSet(count("Process id of the VM's Firecracker")),
+  socket_path: ifSet(text("Path of Firecracker's API socket")),
+  uds_path: ifSet(text("Path of the vsock device's Unix socket on the host")),
+  console_log_path: ifSet(text("Path of the guest's console log")),
+  config_json: ifSet(text("The Firecracker configuration, as JSON text"))
+}).annotations({
+  identifier: "Vm",
+  description: "A VM record",
+  examples: [
+    {
+      id: "0b1f4b0e-4f4e-4c6e-9a57-0a4f6f8f7a11",
+      name: "my-vm",
+      role: "work",
+      state: "created",
+      cid: 3,
+      vcpu_count: 1,
+      mem_size_mib: 128,
+      created_at: 1771425006,
+      updated_at: 1771425006
+    }
+  ]
+})
+export type Vm = typeof Vm.Type

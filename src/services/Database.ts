@@ -1,0 +1,167 @@
+import { statSync } from "node:fs"
+import * as FileSystem from "@effect/platform/FileSystem"
+import * as Path from "@effect/platform/Path"
+import * as SqlClient from "@effect/sql/SqlClient"
+import type { SqlError } from "@effect/sql/SqlError"
+import * as Context from "effect/Context"
+import * as Data from "effect/Data"
+import * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
+import { StoreUnavailable } from "../domain/Errors.js"
+import { DatabaseStatus } from "../domain/Health.js"
+import { create, drop, inspect, isUnusable, schemaVersion, type Unusable } from "./DatabaseSchema.js"
+import { openReadOnly, openReadWrite, transaction } from "./SqliteConnection.js"
+import { isBusy, isSqlError, toUnavailable } from "./SqliteFailure.js"
+import { StoreStatus } from "./StoreStatus.js"
+
+/** The daemon can't use this database; `message` says what it found and what to do. */
+export class DatabaseRefused extends Data.TaggedError("DatabaseRefused")<{ readonly message: string }> {}
+
+/** The one SQLite database of this daemon, opened, checked and set up. */
+export class Database extends Context.Tag("nexus/Database")<
+  Database,
+  {
+    /** Runs queries that change nothing. */
+    readonly read: <A, E>(
+      query: Effect.Effect<A, E | SqlError>
+    ) => Effect.Effect<A, Exclude<E, SqlError> | StoreUnavailable>
+    /** Runs a change in one transaction that holds the write lock from its beginning. Once it succeeds, it is durable. */
+    readonly write: <A, E>(
+      change: Effect.Effect<A, E | SqlError>
+    ) => Effect.Effect<A, Exclude<E, SqlError> | StoreUnavailable>
+  }
+>() {}
+
+/** Waits for another process's lock without holding up the event loop, which SQLite's own busy handler would. */
+const retryBusy = <A, E, R>(effect: Effect.Effect<A, E | SqlError, R>) =>
+  Effect.retry(effect, {
+    while: (error) => isSqlError(error) && isBusy(error),
+    // Less than the 5 s after which a client gives a daemon up.
+    schedule: Schedule.jittered(Schedule.spaced("20 millis")).pipe(Schedule.upTo("4 seconds"))
+  })
+
+/** What to do about a database that can't be used. */
+const refusal = (path: string, contents: Unusable): string => {
+  const elsewhere = "give another file with --db PATH"
+  switch (contents._tag) {
+    case "Newer":
+      return `${path} has schema version ${contents.version}, made by a newer nexusd (this one knows ${schemaVersion}): upgrade nexusd, or ${elsewhere}`
+    case "Foreign":
+      return `${path} is not a Nexus database (${contents.found}): ${elsewhere}`
+    case "Damaged":
+      return `${path} is damaged (${contents.found}): put a backup in its place, or ${elsewhere}`
+  }
+}
+
+/** Keeps a copy of an older database beside it, then makes the current schema in its place, all under one write lock. */
+const upgrade = (sql: SqlClient.SqlClient, path: string, from: number) =>
+  Effect.gen(function* () {
+    const fs = yield* FileSystem.FileSystem
+    const stamp = DateTime.formatIso(yield* DateTime.now).replace(/[-:]|\.\d+/g, "")
+    const backup = `${path}.v${from}-${stamp}.bak`
+    const unfinished = `${path}.bak-unfinished`
+    yield* fs.remove(unfinished, { force: true })
+    yield* fs.writeFile(unfinished, new Uint8Array(), { mode: 0o600 })
+    // A second connection, since VACUUM can't run inside this one's transaction; it reads what the lock holds still.
+    yield* Effect.scoped(
+      Effect.flatMap(openReadOnly(path), (reader) => reader`VACUUM INTO ${unfinished}`)
+    )
+    yield* Effect.scoped(Effect.flatMap(fs.open(unfinished, { flag: "r+" }), (file) => file.sync))
+    yield* fs.rename(unfinished, backup)
+    yield* drop(sql)
+    yield* create(sql)
+    yield* Effect.logWarning(
+      `${path} had schema version ${from}; it is kept as ${backup}, and a fresh database takes its place`
+    )
+  })
+
+/** Opens the file at `path`, made if there is none, and leaves it with the current schema or untouched. */
+const prepare = (path: string) =>
+  Effect.gen(function* () {
+    const fs = yield* FileSystem.FileSystem
+    yield* fs.makeDirectory((yield* Path.Path).dirname(path), { recursive: true, mode: 0o700 })
+    const refuse = (contents: Unusable) => new DatabaseRefused({ message: refusal(path, contents) })
+
+    if (yield* fs.exists(path)) {
+      const contents = yield* Effect.scoped(Effect.flatMap(openReadOnly(path), inspect))
+      if (isUnusable(contents)) return yield* refuse(contents)
+    } else {
+      yield* fs.writeFile(path, new Uint8Array(), { flag: "a", mode: 0o600 })
+    }
+
+    const sql = yield* openReadWrite(path)
+    const settle = Effect.gen(function* () {
+      // Looked at again under the lock: another daemon may have been here since.
+      const contents = yield* inspect(sql)
+      if (isUnusable(contents)) return yield* refuse(contents)
+      if (contents._tag === "Empty") yield* create(sql)
+      if (contents._tag === "Older") yield* upgrade(sql, path, contents.version)
+    })
+    yield* retryBusy(transaction(sql, settle))
+    return sql
+  }).pipe(
+    retryBusy,
+    Effect.catchTags({
+      SqlError: ({ cause }) => new DatabaseRefused({ message: `cannot use ${path}: ${String(cause)}` }),
+      SystemError: ({ message }) => new DatabaseRefused({ message: `cannot use ${path}: ${message}` }),
+      BadArgument: ({ message }) => new DatabaseRefused({ message: `cannot use ${path}: ${message}` })
+    })
+  )
+
+const decodeStatus = Schema.decodeUnknown(DatabaseStatus)
+
+const fileAt = (path: string): string | undefined => {
+  const stats = statSync(path, { bigint: true, throwIfNoEntry: false })
+  return stats && `${stats.dev}:${stats.ino}`
+}
+
+/** The database at `path`, with its schema made or upgraded as need be. */
+export const layer = (
+  path: string
+): Layer.Layer<
+  Database | StoreStatus | SqlClient.SqlClient,
+  DatabaseRefused,
+  FileSystem.FileSystem | Path.Path
+> =>
+  Layer.scopedContext(
+    Effect.gen(function* () {
+      const sql = yield* prepare(path)
+      const opened = fileAt(path)
+
+      // SQLite goes on writing into a file that was removed or replaced: such a write would be lost with the process.
+      const inPlace = Effect.suspend(() =>
+        fileAt(path) === opened
+          ? Effect.void
+          : Effect.zipRight(
+              Effect.logError(`store: ${path} was removed or replaced; put it back, or restart nexusd`),
+              new StoreUnavailable({ error: "the database file was removed or replaced" })
+            )
+      )
+
+      const database = Database.of({
+        read: (query) => Effect.catchIf(retryBusy(query), isSqlError, toUnavailable),
+        write: (change) =>
+          Effect.zipRight(inPlace, Effect.catchIf(retryBusy(transaction(sql, change)), isSqlError, toUnavailable))
+      })
+
+      const status = StoreStatus.of({
+        check: sql<object>`
+          SELECT
+            (SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name NOT GLOB 'sqlite_*') AS table_count,
+            (SELECT page_count * page_size FROM pragma_page_count, pragma_page_size) AS size_bytes
+        `.pipe(
+          Effect.flatMap(([row]) => Effect.orDie(decodeStatus({ path, ...row }))),
+          database.read,
+          Effect.zipLeft(inPlace)
+        )
+      })
+
+      return Context.make(Database, database).pipe(
+        Context.add(StoreStatus, status),
+        Context.add(SqlClient.SqlClient, sql)
+      )
+    })
+  )

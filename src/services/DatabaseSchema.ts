@@ -1,0 +1,121 @@
+import type { SqlClient } from "@effect/sql/SqlClient"
+import type { SqlError } from "@effect/sql/SqlError"
+import * as Data from "effect/Data"
+import * as Effect from "effect/Effect"
+import { Vm } from "../domain/Vm.js"
+import { codeOf } from "./SqliteFailure.js"
+
+/** The schema's version, as `schema_meta` holds it. */
+export const schemaVersion = 2
+
+const statements = [
+  `CREATE TABLE schema_meta (
+    key TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+  )`,
+  `CREATE TABLE settings (
+    key TEXT PRIMARY KEY,
+    value TEXT NOT NULL,
+    type TEXT NOT NULL CHECK(type IN ('string', 'int', 'bool', 'json'))
+  )`,
+  `CREATE TABLE vms (
+    id TEXT PRIMARY KEY,
+    name TEXT UNIQUE NOT NULL,
+    role TEXT NOT NULL CHECK(role IN ('portal', 'work', 'service')),
+    state TEXT NOT NULL CHECK(state IN ('created', 'running', 'stopped', 'crashed', 'failed')),
+    cid INTEGER NOT NULL UNIQUE,
+    vcpu_count INTEGER NOT NULL DEFAULT 1,
+    mem_size_mib INTEGER NOT NULL DEFAULT 128,
+    config_json TEXT,
+    pid INTEGER,
+    socket_path TEXT,
+    uds_path TEXT,
+    console_log_path TEXT,
+    created_at INTEGER NOT NULL DEFAULT (strftime('%s', 'now')),
+    updated_at INTEGER NOT NULL DEFAULT (strftime('%s', 'now')),
+    started_at INTEGER,
+    stopped_at INTEGER
+  )`,
+  "CREATE INDEX idx_vms_role ON vms(role)",
+  "CREATE INDEX idx_vms_state ON vms(state)",
+  `INSERT INTO schema_meta (key, value) VALUES ('version', '${schemaVersion}')`
+]
+
+const columns: Readonly<Record<string, ReadonlyArray<string>>> = {
+  schema_meta: ["key", "value"],
+  settings: ["key", "value", "type"],
+  vms: Object.keys(Vm.fields)
+}
+
+/** What an opened SQLite file turned out to hold. */
+export type Contents = Data.TaggedEnum<{
+  Empty: object
+  Current: object
+  Older: { readonly version: number }
+  Newer: { readonly version: number }
+  Foreign: { readonly found: string }
+  Damaged: { readonly found: string }
+}>
+const { Current, Damaged, Empty, Foreign, Newer, Older } = Data.taggedEnum<Contents>()
+
+/** Contents that nexusd leaves alone. */
+export type Unusable = Extract<Contents, { _tag: "Newer" | "Foreign" | "Damaged" }>
+export const isUnusable = (contents: Contents): contents is Unusable =>
+  contents._tag === "Newer" || contents._tag === "Foreign" || contents._tag === "Damaged"
+
+/** Reads the schema and decides what this database is. Changes nothing. */
+export const inspect = (sql: SqlClient): Effect.Effect<Contents, SqlError> =>
+  Effect.gen(function* () {
+    const objects = yield* sql<{ type: string; name: string }>`
+      SELECT type, name FROM sqlite_master WHERE name NOT GLOB 'sqlite_*'
+    `
+    const tables = objects.filter(({ type }) => type === "table").map(({ name }) => name)
+    if (objects.length === 0) return Empty()
+    if (!tables.includes("schema_meta")) {
+      return Foreign({ found: `its tables are ${tables.slice(0, 5).join(", ")}` })
+    }
+    const [row] = yield* sql<{ value: unknown }>`SELECT * FROM schema_meta WHERE key = 'version'`
+    const version = Number(row?.value ?? Number.NaN)
+    if (!Number.isInteger(version)) {
+      return Foreign({ found: "its schema_meta holds no version" })
+    }
+    if (version > schemaVersion) return Newer({ version })
+    const [check] = yield* sql<{ quick_check: string }>`PRAGMA quick_check(1)`
+    if (check?.quick_check !== "ok") {
+      return Damaged({ found: `SQLite's check says: ${check?.quick_check}` })
+    }
+    if (version < schemaVersion) return Older({ version })
+    for (const [table, wanted] of Object.entries(columns)) {
+      const present = yield* sql<{ name: string }>`SELECT name FROM pragma_table_info(${table})`
+      const missing = wanted.filter((column) => !present.some(({ name }) => name === column))
+      if (missing.length > 0) {
+        return Damaged({ found: `table ${table} lacks ${missing.join(", ")}` })
+      }
+    }
+    return Current()
+  }).pipe(
+    Effect.catchIf(
+      (error) => /^SQLITE_(NOTADB|CORRUPT|ERROR)/.test(codeOf(error.cause)),
+      ({ cause }) =>
+        Effect.succeed<Contents>(
+          codeOf(cause).startsWith("SQLITE_CORRUPT")
+            ? Damaged({ found: String(cause) })
+            : Foreign({ found: String(cause) })
+        )
+    )
+  )
+
+/** Makes the three tables in an empty database. To be run in a transaction. */
+export const create = (sql: SqlClient) =>
+  Effect.forEach(statements, (statement) => sql.unsafe(statement), { discard: true })
+
+/** Empties a database of every table and view. To be run in a transaction, once a copy is safe. */
+export const drop = (sql: SqlClient) =>
+  Effect.gen(function* () {
+    const objects = yield* sql<{ type: string; name: string }>`
+      SELECT type, name FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT GLOB 'sqlite_*'
+    `
+    for (const { name, type } of objects) {
+      yield* sql.unsafe(`DROP ${type} "${name.replaceAll('"', '""')}"`)
+    }
+  })

@@ -1,0 +1,45 @@
+import * as SqlClient from "@effect/sql/SqlClient"
+import { SqlError } from "@effect/sql/SqlError"
+import * as SqliteClient from "@effect/sql-sqlite-node/SqliteClient"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Layer from "effect/Layer"
+
+/** What every connection that writes is set to, at every open: a reopened file has SQLite's defaults again. */
+const pragmas = ["journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "busy_timeout = 50"]
+
+/** Opens a SQLite file. `SqliteClient` throws what goes wrong while it is built; here that is a `SqlError` too. */
+const open = (config: SqliteClient.SqliteClientConfig) =>
+  Layer.build(SqliteClient.layer(config)).pipe(
+    Effect.map((context) => Context.get(context, SqlClient.SqlClient)),
+    Effect.catchAllDefect((cause) => new SqlError({ cause })),
+    Effect.catchTag("ConfigError", Effect.die)
+  )
+
+/** Opens a file that exists, for looking only: not a byte of it is changed. */
+export const openReadOnly = (filename: string) => open({ filename, readonly: true, disableWAL: true })
+
+/** Opens a file, made if need be, for reading and writing, and sets the pragmas. */
+export const openReadWrite = (filename: string) =>
+  Effect.tap(open({ filename, disableWAL: true }), (sql) =>
+    Effect.forEach(pragmas, (pragma) => sql.unsafe(`PRAGMA ${pragma}`))
+  )
+
+/**
+ * One transaction, with the write lock taken first, so that what it reads is still true when it writes.
+ * `SqlClient.withTransaction` won't do: it begins without the lock, and a COMMIT that fails leaves it half open.
+ */
+export const transaction = <A, E, R>(sql: SqlClient.SqlClient, body: Effect.Effect<A, E, R>) =>
+  Effect.scoped(
+    Effect.flatMap(sql.reserve, (connection) => {
+      const run = (statement: string) => connection.execute(statement, [], undefined)
+      const inTransaction = Effect.provideService(body, SqlClient.TransactionConnection, [connection, 0])
+      return Effect.acquireUseRelease(
+        run("BEGIN IMMEDIATE"),
+        () => Effect.zipLeft(inTransaction, run("COMMIT")),
+        // After some failures SQLite has rolled back by itself, and says so here.
+        (_, exit) => (Exit.isSuccess(exit) ? Effect.void : Effect.ignore(run("ROLLBACK")))
+      )
+    })
+  )
