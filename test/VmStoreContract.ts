@@ -34,7 +34,11 @@ const create = (name: string, more?: { readonly role?: VmRole }) =>
 const list = (filter = {}) => Effect.flatMap(VmStore, (store) => store.list(filter))
 const get = (nameOrId: string) => Effect.flatMap(VmStore, (store) => store.get(nameOrId))
 const remove = (nameOrId: string) => Effect.flatMap(VmStore, (store) => store.delete(nameOrId))
-const names = (filter = {}) => Effect.map(list(filter), Array.map((vm) => vm.name))
+const names = (filter = {}) =>
+  Effect.map(
+    list(filter),
+    Array.map((vm) => vm.name)
+  )
 
 /** The rules that every VmStore layer keeps. */
 export const vmStoreContract = (layerName: string, layer: (setup: Setup) => Layer.Layer<VmStore>) => {

@@ -24,7 +24,12 @@ const arbitraries = {
   tick: record({ _tag: constant("tick" as const), seconds: integer({ min: -3, max: 9 }) }),
   create: record({
     _tag: constant("create" as const),
-    params: record({ name, role, vcpu_count: integer({ min: 1, max: 32 }), mem_size_mib: integer({ min: 1, max: 9999 }) })
+    params: record({
+      name,
+      role,
+      vcpu_count: integer({ min: 1, max: 32 }),
+      mem_size_mib: integer({ min: 1, max: 9999 })
+    })
   }),
   get: record({ _tag: constant("get" as const), name, by }),
   delete: record({ _tag: constant("delete" as const), name, by }),

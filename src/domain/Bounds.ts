@@ -14,7 +14,7 @@ export const boundedInt = (min: number, max: number, description: string) =>
     Schema.filter((n) => Number.isInteger(n) && n >= min && n <= max, {
       message: ({ actual }) => `expected a whole number from ${min} to ${max}, got ${show(actual)}`,
       description,
-      jsonSchema: { type: "integer", minimum: min, maximum: max }
+      jsonSchema: { type: "integer", minimum: min, maximum: max, description }
     })
   )
 

@@ -15,6 +15,7 @@ export const Health = Schema.Struct({
   database: DatabaseStatus
 }).annotations({
   identifier: "Health",
+  parseOptions: { onExcessProperty: "preserve" },
   examples: [
     {
       status: "ok",

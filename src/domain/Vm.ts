@@ -31,7 +31,7 @@ export type VmName = typeof VmName.Type
  */
 export const cidRange = { min: 3, max: 4294967294 } as const
 export type CidRange = { readonly min: number; readonly max: number }
-export const Cid = boundedInt(cidRange.min, cidRange.max, "vsock context id, unique on this inventory")
+const Cid = boundedInt(cidRange.min, cidRange.max, "vsock context id, unique on this inventory")
 
 /** Firecracker's `vcpu_count` (PUT /machine-config): 1 to 32. */
 export const VcpuCount = boundedInt(1, 32, "Number of virtual CPUs")
@@ -43,7 +43,7 @@ export const MemSizeMib = boundedInt(1, 1048576, "Memory, in MiB")
 export const createDefaults = { role: "work", vcpu_count: 1, mem_size_mib: 128 } as const
 
 const withDefault = <A extends string | number, I>(schema: Schema.Schema<A, I>, value: NoInfer<A>) =>
-  Schema.optionalWith(schema.annotations({ default: value }), { default: () => value }).pipe(
+  Schema.optionalWith(schema.annotations({ default: value }), { exact: true, default: () => value }).pipe(
     Schema.withConstructorDefault(() => value)
   )
 
@@ -66,7 +66,8 @@ export const VmFilter = Schema.Struct({
 }).annotations({ parseOptions: strict })
 export type VmFilter = typeof VmFilter.Type
 
-const count = (description: string) => Schema.Int.annotations({ description })
+const count = (description: string) =>
+  Schema.Int.annotations({ description, jsonSchema: { type: "integer", description } })
 const text = (description: string) => Schema.String.annotations({ description })
 const ifSet = <A, I>(schema: Schema.Schema<A, I>) => Schema.optionalWith(schema, { exact: true })
 
@@ -78,7 +79,7 @@ const ifSet = <A, I>(schema: Schema.Schema<A, I>) => Schema.optionalWith(schema,
  * which checked nothing, hold names and sizes that could not be created here.
  */
 export const Vm = Schema.Struct({
-  id: text("UUID v4, given at creation").annotations({ jsonSchema: { type: "string", format: "uuid" } }),
+  id: text("UUID v4, given at creation"),
   name: text("The VM's name, unique on this inventory"),
   role: VmRole,
   state: VmState,
@@ -96,6 +97,8 @@ export const Vm = Schema.Struct({
   config_json: ifSet(text("The Firecracker configuration, as JSON text"))
 }).annotations({
   identifier: "Vm",
+  // What a newer daemon adds is passed on.
+  parseOptions: { onExcessProperty: "preserve" },
   description: "A VM record",
   examples: [
     {

@@ -66,9 +66,7 @@ const upgrade = (sql: SqlClient.SqlClient, path: string, from: number) =>
     yield* fs.remove(unfinished, { force: true })
     yield* fs.writeFile(unfinished, new Uint8Array(), { mode: 0o600 })
     // A second connection, since VACUUM can't run inside this one's transaction; it reads what the lock holds still.
-    yield* Effect.scoped(
-      Effect.flatMap(openReadOnly(path), (reader) => reader`VACUUM INTO ${unfinished}`)
-    )
+    yield* Effect.scoped(Effect.flatMap(openReadOnly(path), (reader) => reader`VACUUM INTO ${unfinished}`))
     yield* Effect.scoped(Effect.flatMap(fs.open(unfinished, { flag: "r+" }), (file) => file.sync))
     yield* fs.rename(unfinished, backup)
     yield* drop(sql)
@@ -121,11 +119,7 @@ const fileAt = (path: string): string | undefined => {
 /** The database at `path`, with its schema made or upgraded as need be. */
 export const layer = (
   path: string
-): Layer.Layer<
-  Database | StoreStatus | SqlClient.SqlClient,
-  DatabaseRefused,
-  FileSystem.FileSystem | Path.Path
-> =>
+): Layer.Layer<Database | StoreStatus | SqlClient.SqlClient, DatabaseRefused, FileSystem.FileSystem | Path.Path> =>
   Layer.scopedContext(
     Effect.gen(function* () {
       const sql = yield* prepare(path)

@@ -29,9 +29,7 @@ export const layer = (options?: { readonly cids?: CidRange }) =>
           SELECT ${columns} FROM vms WHERE id = ${nameOrId} OR name = ${nameOrId}
           ORDER BY id = ${nameOrId} DESC LIMIT 1
         `.pipe(
-          Effect.flatMap(([row]) =>
-            row === undefined ? Effect.succeed(Option.none()) : Effect.asSome(fromRow(row))
-          )
+          Effect.flatMap(([row]) => (row === undefined ? Effect.succeed(Option.none()) : Effect.asSome(fromRow(row))))
         )
 
       // Both answers are one index look-up. The search for a gap runs only once the highest CID is in use.
@@ -73,10 +71,7 @@ export const layer = (options?: { readonly cids?: CidRange }) =>
           `.pipe(Effect.flatMap(Effect.forEach(fromRow)), database.read),
 
         get: (nameOrId) =>
-          find(nameOrId).pipe(
-            database.read,
-            Effect.flatMap(Effect.mapError(() => NotFound.vm(nameOrId)))
-          ),
+          find(nameOrId).pipe(database.read, Effect.flatMap(Effect.mapError(() => NotFound.vm(nameOrId)))),
 
         delete: (nameOrId) =>
           Effect.gen(function* () {

@@ -1,0 +1,85 @@
+import * as Path from "node:path"
+import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Layer from "effect/Layer"
+import * as Schema from "effect/Schema"
+import { Address, defaultAddress } from "../domain/Address.js"
+import { strict } from "../domain/Vm.js"
+import { NexusClient } from "../http/Client.js"
+import { BadConfig, explain, isMissing, readConfigFile } from "../system/ConfigFile.js"
+import { configFolder } from "../system/UserFolders.js"
+import { type Attempt, type CallError, type CommandFailed, DaemonSilent, explainCall } from "./Failure.js"
+
+/** What `config.yaml` may hold. */
+const Settings = Schema.Struct({
+  daemon: Schema.optionalWith(Address, { exact: true })
+}).annotations({ parseOptions: strict })
+
+/** Where settings are looked for when no file is named. */
+export const defaultConfigPath = (): string => Path.join(configFolder(), "nexusctl", "config.yaml")
+
+/** How long the daemon may take to answer. */
+const patience = "5 seconds"
+
+/** The daemon that a command speaks to. */
+export class Connection extends Context.Tag("nexus/Connection")<
+  Connection,
+  {
+    readonly address: Address
+    /** Makes a call. What goes wrong with it is told as a failed attempt at something. */
+    readonly call: <A>(
+      attempt: Attempt,
+      request: (client: NexusClient["Type"]) => Effect.Effect<A, CallError>
+    ) => Effect.Effect<A, CommandFailed>
+    /** Makes a call whose failures the command deals with itself. */
+    readonly attempt: <A, E>(
+      request: (client: NexusClient["Type"]) => Effect.Effect<A, E>
+    ) => Effect.Effect<A, E | DaemonSilent>
+  }
+>() {}
+
+/** The file's address; a file that can't be used is warned of, and does without. */
+const fromFile = (path: string | undefined) =>
+  readConfigFile(path ?? defaultConfigPath(), Settings).pipe(
+    Effect.map(({ daemon }) => daemon),
+    Effect.catchAll((error) =>
+      Effect.sync(() => {
+        if (path !== undefined || !isMissing(error.cause)) {
+          process.stderr.write(`Warning: ${error.message}; defaults apply\n`)
+        }
+        return undefined
+      })
+    )
+  )
+
+const fromEnvironment = Effect.suspend(() => {
+  const value = process.env["NEXUS_DAEMON"]
+  return value === undefined
+    ? Effect.succeed(undefined)
+    : Either.mapLeft(
+        Schema.decodeEither(Address)(value),
+        (error) => new BadConfig({ message: `NEXUS_DAEMON: ${explain(error)}` })
+      )
+})
+
+/** Finds the daemon: `--daemon` beats NEXUS_DAEMON, which beats the file, which beats the default. */
+export const layer = (flags: { readonly config: string | undefined; readonly daemon: Address | undefined }) =>
+  Layer.effect(
+    Connection,
+    Effect.gen(function* () {
+      const address = flags.daemon ?? (yield* fromEnvironment) ?? (yield* fromFile(flags.config)) ?? defaultAddress
+      const client = NexusClient.layer(address).pipe(Layer.provide(NodeHttpClient.layer))
+      const attempt: Connection["Type"]["attempt"] = (request) =>
+        Effect.flatMap(NexusClient, request).pipe(
+          Effect.provide(client),
+          Effect.timeoutFail({ duration: patience, onTimeout: () => new DaemonSilent() })
+        )
+      return Connection.of({
+        address,
+        attempt,
+        call: (what, request) => Effect.mapError(attempt(request), (error) => explainCall(address, what, error))
+      })
+    })
+  )

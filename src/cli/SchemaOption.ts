@@ -1,0 +1,56 @@
+import * as Args from "@effect/cli/Args"
+import * as HelpDoc from "@effect/cli/HelpDoc"
+import * as Options from "@effect/cli/Options"
+import * as ValidationError from "@effect/cli/ValidationError"
+import * as Either from "effect/Either"
+import * as JSONSchema from "effect/JSONSchema"
+import * as Schema from "effect/Schema"
+import { explain } from "../system/ConfigFile.js"
+
+/** What a schema says of itself: its description, words and bounds. */
+const facts = <A, I>(schema: Schema.Schema<A, I>) => {
+  const json = JSONSchema.make(schema)
+  return {
+    isNumber: "type" in json && (json.type === "integer" || json.type === "number"),
+    description: "description" in json ? `${json.description}` : "",
+    bounds: "minimum" in json && "maximum" in json ? `, ${json.minimum} to ${json.maximum}` : ""
+  }
+}
+
+const decoder = <A, I>(what: string, schema: Schema.Schema<A, I>) => {
+  const decode = Schema.decodeUnknownEither(schema)
+  const { isNumber } = facts(schema)
+  return (text: string) =>
+    Either.mapLeft(decode(isNumber && /^-?\d+(\.\d+)?$/.test(text) ? Number(text) : text), (error) =>
+      HelpDoc.p(`${what}: ${explain(error)}`)
+    )
+}
+
+/**
+ * An option whose type, bounds and help are its schema's. The error names the option, what was given and what was
+ * expected.
+ */
+export const schemaOption = <A, I>(
+  flag: string,
+  placeholder: string,
+  schema: Schema.Schema<A, I>,
+  fallback?: NoInfer<A>,
+  fallbackText = String(fallback)
+): Options.Options<A> => {
+  const { bounds, description } = facts(schema)
+  const decode = decoder(`option --${flag}`, schema)
+  const otherwise = fallbackText === "undefined" ? "" : ` (default: ${fallbackText})`
+  return Options.text(flag).pipe(
+    Options.withPseudoName(placeholder),
+    Options.withDescription(`${description}${bounds}${otherwise}`),
+    Options.mapEffect((text) => Either.mapLeft(decode(text), ValidationError.invalidValue)),
+    (option) => (fallback === undefined ? option : Options.withDefault(option, fallback))
+  )
+}
+
+/** An argument whose type, bounds and help are its schema's. */
+export const schemaArgument = <A, I>(name: string, schema: Schema.Schema<A, I>): Args.Args<A> =>
+  Args.text({ name }).pipe(
+    Args.withDescription(facts(schema).description),
+    Args.mapEffect(decoder(`argument ${name}`, schema))
+  )

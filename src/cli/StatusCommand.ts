@@ -1,0 +1,36 @@
+import * as Command from "@effect/cli/Command"
+import * as Effect from "effect/Effect"
+import { formatAddress } from "../domain/Address.js"
+import { ExitCode } from "../system/ExitCode.js"
+import { Connection } from "./Connection.js"
+import { CommandFailed, explainCall } from "./Failure.js"
+import { outputOption, print } from "./Output.js"
+
+/** `nexusctl status`: whether the daemon and its database are well. */
+export const statusCommand = Command.make("status", { output: outputOption }, ({ output }) =>
+  Effect.gen(function* () {
+    const { address, attempt } = yield* Connection
+    const daemon = formatAddress(address)
+    const health = yield* attempt((client) => client.health.check({ urlParams: {} })).pipe(
+      Effect.catchTag("Degraded", ({ error, status, version, database }) =>
+        Effect.zipRight(
+          print(output, { status, version, error, database }, () => `Daemon: ${status} (${daemon})`),
+          new CommandFailed({ message: `Error: the daemon is not well\n  ${error}`, exitCode: ExitCode.failure })
+        )
+      ),
+      Effect.mapError((error) =>
+        error._tag === "CommandFailed"
+          ? error
+          : explainCall(address, { doing: "cannot get the daemon's status" }, error)
+      )
+    )
+    yield* print(output, health, ({ database, status }) =>
+      [
+        `Daemon: ${status} (${daemon})`,
+        `Database: ${database.path}`,
+        `  Tables: ${database.table_count}`,
+        `  Size:   ${database.size_bytes} bytes`
+      ].join("\n")
+    )
+  })
+).pipe(Command.withDescription("Show whether the daemon and its database are well"))

@@ -1,0 +1,106 @@
+import * as HttpApi from "@effect/platform/HttpApi"
+import * as HttpApiEndpoint from "@effect/platform/HttpApiEndpoint"
+import * as HttpApiGroup from "@effect/platform/HttpApiGroup"
+import * as HttpApiSchema from "@effect/platform/HttpApiSchema"
+import * as OpenApi from "@effect/platform/OpenApi"
+import * as Schema from "effect/Schema"
+import { Health } from "../domain/Health.js"
+import { version } from "../domain/Version.js"
+import { CreateVm, strict, Vm, VmFilter } from "../domain/Vm.js"
+import { ApiErrors } from "./ApiErrors.js"
+
+/** A call that takes no query parameters, and refuses any. */
+const NoParameters = Schema.Struct({}).annotations({ parseOptions: strict })
+
+/**
+ * A name or an id in the path. The client must percent-encode it, which `HttpApiClient` leaves undone; the server's
+ * router has decoded it already.
+ */
+const NameOrId = Schema.transform(Schema.String, Schema.String, {
+  strict: true,
+  decode: (decoded) => decoded,
+  encode: (nameOrId) => encodeURIComponent(nameOrId)
+}).annotations({ description: "The VM's name or id" })
+
+const vmPath = "/v1/vms/:nameOrId"
+const target = Schema.Struct({ nameOrId: NameOrId })
+
+const locationHeader = (operation: object): Record<string, unknown> =>
+  JSON.parse(JSON.stringify(operation), (key, value) =>
+    key === "201"
+      ? { ...value, headers: { Location: { description: "The record's path", schema: { type: "string" } } } }
+      : value
+  )
+
+class Vms extends HttpApiGroup.make("vms")
+  .add(
+    HttpApiEndpoint.post("create", "/v1/vms")
+      .setPayload(CreateVm)
+      .setUrlParams(NoParameters)
+      .addSuccess(Vm, { status: 201 })
+      .addError(ApiErrors.Conflict)
+      .addError(ApiErrors.PayloadTooLarge)
+      .addError(ApiErrors.UnsupportedMediaType)
+      .annotate(OpenApi.Summary, "Create a VM record")
+      .annotate(OpenApi.Description, "Gives the VM an id and a vsock CID. Its state is `created`; nothing is started.")
+      .annotate(OpenApi.Transform, locationHeader)
+  )
+  .add(
+    HttpApiEndpoint.get("list", "/v1/vms")
+      .setUrlParams(VmFilter)
+      .addSuccess(Schema.Array(Vm).annotations({ description: "The records, newest first" }))
+      .annotate(OpenApi.Summary, "List VM records")
+      .annotate(OpenApi.Description, "Newest first, all of them or those of one role, one state, or both.")
+  )
+  .add(
+    HttpApiEndpoint.get("get", vmPath)
+      .setPath(target)
+      .setUrlParams(NoParameters)
+      .addSuccess(Vm)
+      .addError(ApiErrors.NotFound)
+      .annotate(OpenApi.Summary, "Show one VM record")
+      .annotate(OpenApi.Description, "An id is looked for first, then a name.")
+  )
+  .add(
+    HttpApiEndpoint.del("delete", vmPath)
+      .setPath(target)
+      .setUrlParams(NoParameters)
+      .addSuccess(HttpApiSchema.NoContent.annotations({ description: "The record is gone" }))
+      .addError(ApiErrors.NotFound)
+      .addError(ApiErrors.Conflict)
+      .annotate(OpenApi.Summary, "Delete a VM record")
+      .annotate(OpenApi.Description, "Removes the one record that GET shows, unless its VM is running.")
+  )
+  .addError(ApiErrors.StoreUnavailable)
+  .annotate(OpenApi.Description, "Records of Firecracker microVMs") {}
+
+class HealthGroup extends HttpApiGroup.make("health")
+  .add(
+    HttpApiEndpoint.get("check", "/v1/health")
+      .setUrlParams(NoParameters)
+      .addSuccess(Health)
+      .addError(ApiErrors.Degraded)
+      .annotate(OpenApi.Summary, "Ask whether the daemon and its database are well")
+  )
+  .annotate(OpenApi.Description, "The daemon's own health") {}
+
+/** `HttpApi` declares an error of its own on every call; Nexus sends `BadRequest` in its place. */
+const notSent = new Set(["HttpApiDecodeError", "Issue", "PropertyKey"])
+const withoutDecodeError = (spec: object): Record<string, unknown> =>
+  JSON.parse(JSON.stringify(spec), (key, value) => {
+    if (notSent.has(key)) return undefined
+    const options = value?.anyOf?.filter?.((option: { $ref?: string }) => !option.$ref?.endsWith("/HttpApiDecodeError"))
+    return options?.length === 1 ? options[0] : value
+  })
+
+/** The REST API: the server, the client and the OpenAPI document are all derived from this. */
+export class Api extends HttpApi.make("nexus")
+  .add(Vms)
+  .add(HealthGroup)
+  .addError(ApiErrors.BadRequest)
+  .addError(ApiErrors.InternalError)
+  .annotate(OpenApi.Title, "Nexus")
+  .annotate(OpenApi.Version, version)
+  .annotate(OpenApi.Description, "Control plane for Firecracker microVMs on one host")
+  .annotate(OpenApi.License, { name: "MIT" })
+  .annotate(OpenApi.Transform, withoutDecodeError) {}

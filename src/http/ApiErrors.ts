@@ -1,0 +1,116 @@
+import * as HttpApiSchema from "@effect/platform/HttpApiSchema"
+import * as Schema from "effect/Schema"
+import { Conflict, NotFound, StoreUnavailable } from "../domain/Errors.js"
+import { DatabaseStatus } from "../domain/Health.js"
+
+const forPeople = Schema.String.annotations({ description: "What went wrong, for people" })
+
+/** One field of the request that was wrong. */
+const Issue = Schema.Struct({
+  path: Schema.String.annotations({ description: "The field, its parts joined by dots; empty for the whole" }),
+  message: Schema.String
+})
+
+/** The request can't be understood: malformed JSON, or a field or parameter that is missing, bad or unknown. */
+export class BadRequest extends Schema.TaggedError<BadRequest>("nexus/BadRequest")("BadRequest", {
+  error: forPeople,
+  issues: Schema.optionalWith(Schema.Array(Issue), { exact: true })
+}) {
+  override get message() {
+    return this.error
+  }
+}
+
+/** Nothing is served at this path. */
+export class RouteNotFound extends Schema.TaggedError<RouteNotFound>("nexus/RouteNotFound")("RouteNotFound", {
+  error: forPeople
+}) {}
+
+/** Something is served at this path, but not with this method. */
+export class MethodNotAllowed extends Schema.TaggedError<MethodNotAllowed>("nexus/MethodNotAllowed")(
+  "MethodNotAllowed",
+  { error: forPeople, allowed: Schema.Array(Schema.String) }
+) {}
+
+/** The body is larger than a request may be. */
+export class PayloadTooLarge extends Schema.TaggedError<PayloadTooLarge>("nexus/PayloadTooLarge")("PayloadTooLarge", {
+  error: forPeople
+}) {
+  override get message() {
+    return this.error
+  }
+}
+
+/** The body is not said to be `application/json`. */
+export class UnsupportedMediaType extends Schema.TaggedError<UnsupportedMediaType>("nexus/UnsupportedMediaType")(
+  "UnsupportedMediaType",
+  { error: forPeople }
+) {
+  override get message() {
+    return this.error
+  }
+}
+
+/** A bug in the daemon. What happened is in its log, under the request's id. */
+export class InternalError extends Schema.TaggedError<InternalError>("nexus/InternalError")("InternalError", {
+  error: forPeople,
+  request_id: Schema.optionalWith(Schema.String, { exact: true })
+}) {
+  override get message() {
+    return this.error
+  }
+}
+
+/** Health's answer when the store does not answer. */
+export class Degraded extends Schema.TaggedError<Degraded>("nexus/Degraded")("Degraded", {
+  status: Schema.Literal("degraded"),
+  error: forPeople,
+  version: Schema.optionalWith(Schema.String, { exact: true }),
+  database: Schema.optionalWith(Schema.partial(DatabaseStatus), { exact: true })
+}) {
+  override get message() {
+    return this.error
+  }
+}
+
+/**
+ * An error as it is sent: its status, and a body whose `_tag` may be missing, since existing daemons send `error` alone.
+ */
+const wire = <Self, Tag extends string, F extends Schema.Struct.Fields>(
+  status: number,
+  error: Schema.TaggedErrorClass<Self, Tag, F>,
+  description: string
+) => {
+  const tag = Schema.Literal(error._tag).annotations({ description: "The error's name, for programs" })
+  const body = Schema.Struct({ ...error.fields, _tag: Schema.optionalWith(tag, { default: () => error._tag }) })
+  return Schema.compose(body, error, { strict: false }).annotations({
+    ...HttpApiSchema.annotations({ status, description }),
+    identifier: error._tag
+  })
+}
+
+/** Every error that Nexus sends, with its status: the one place where the two meet. */
+export const ApiErrors = {
+  BadRequest: wire(400, BadRequest, "The request is malformed, or a field or parameter is missing, bad or unknown"),
+  NotFound: wire(404, NotFound, "No VM has that name or id"),
+  RouteNotFound: wire(404, RouteNotFound, "Nothing is served at this path"),
+  MethodNotAllowed: wire(405, MethodNotAllowed, "This path does not take this method"),
+  Conflict: wire(409, Conflict, "The records as they stand forbid the change"),
+  PayloadTooLarge: wire(413, PayloadTooLarge, "The body is larger than 1 MiB"),
+  UnsupportedMediaType: wire(415, UnsupportedMediaType, "The body is not application/json"),
+  InternalError: wire(500, InternalError, "A bug in the daemon; its log has more, under the request's id"),
+  StoreUnavailable: wire(503, StoreUnavailable, "The store does not answer; nothing was changed"),
+  Degraded: wire(503, Degraded, "The daemon runs, but its store does not answer")
+} as const
+
+export type ApiError = (typeof ApiErrors)[keyof typeof ApiErrors]["Type"]
+
+const AnyApiError = Schema.Union(...Object.values(ApiErrors))
+export const isApiError = Schema.is(AnyApiError)
+const encode = Schema.encodeSync(AnyApiError)
+
+/** The status of an error, and its body. */
+export const toWire = (error: ApiError): { readonly status: number; readonly body: object } => ({
+  status: HttpApiSchema.getStatusErrorAST(ApiErrors[error._tag].ast),
+  body: encode(error)
+})

@@ -1,0 +1,91 @@
+import type { HttpApiDecodeError } from "@effect/platform/HttpApiError"
+import type * as HttpApp from "@effect/platform/HttpApp"
+import type { RouteNotFound as NoRoute, RequestError } from "@effect/platform/HttpServerError"
+import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
+import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
+import * as Cause from "effect/Cause"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import { show } from "../domain/Bounds.js"
+import {
+  type ApiError,
+  BadRequest,
+  InternalError,
+  isApiError,
+  MethodNotAllowed,
+  RouteNotFound,
+  toWire
+} from "./ApiErrors.js"
+import { withCheckedBody } from "./RequestBody.js"
+import { methodsOf } from "./Routes.js"
+
+/** A request that takes longer is worth a line in the log. */
+const slow = Duration.seconds(1)
+
+/** What can go wrong in the library, beside the errors that the API declares. */
+type Failure = ApiError | HttpApiDecodeError | RequestError | NoRoute
+
+const isTagged = <T extends Failure["_tag"]>(error: unknown, tag: T): error is Extract<Failure, { _tag: T }> =>
+  typeof error === "object" && error !== null && "_tag" in error && error._tag === tag
+
+const badRequest = (error: HttpApiDecodeError) => {
+  const issues = error.issues.map(({ message, path }) => ({ path: path.map(String).join("."), message }))
+  const lines = issues.map(({ message, path }) => (path === "" ? message : `${path}: ${message}`))
+  return new BadRequest({ error: lines.join("; "), issues })
+}
+
+const noRoute = (method: string, url: string) => {
+  const allowed = methodsOf(url)
+  return allowed.length === 0
+    ? new RouteNotFound({ error: `nothing is served at ${show(url)}; GET /openapi.json lists what is` })
+    : new MethodNotAllowed({ error: `${show(url)} does not take ${method}, only ${allowed.join(", ")}`, allowed })
+}
+
+/** Turns whatever went wrong into an error that may be shown. */
+const toApiError = (cause: Cause.Cause<unknown>, request: HttpServerRequest.HttpServerRequest, id: string) => {
+  const error = Cause.squash(cause)
+  if (isApiError(error)) return Effect.succeed(error)
+  if (isTagged(error, "HttpApiDecodeError")) return Effect.succeed(badRequest(error))
+  if (isTagged(error, "RouteNotFound")) return Effect.succeed(noRoute(request.method, request.url))
+  if (isTagged(error, "RequestError") && error.reason === "Decode") {
+    const why = error.cause instanceof Error ? `: ${error.cause.message}` : ""
+    return Effect.succeed(new BadRequest({ error: `the body is not valid JSON${why}` }))
+  }
+  return Effect.as(
+    Effect.logError("unexpected failure", cause),
+    new InternalError({ error: "internal error; nexusd's log has more, under this request's id", request_id: id })
+  )
+}
+
+const respond = (error: ApiError) => {
+  const { body, status } = toWire(error)
+  const response = HttpServerResponse.unsafeJson(body, { status })
+  return error._tag === "MethodNotAllowed"
+    ? HttpServerResponse.setHeader(response, "allow", error.allowed.join(", "))
+    : response
+}
+
+/**
+ * The edge between the network and the API: checks the body before anything is routed, answers every failure with the
+ * contract's JSON, and gives each request an id under which the log speaks of it.
+ */
+export const boundary = (app: HttpApp.Default): HttpApp.Default =>
+  Effect.flatMap(HttpServerRequest.HttpServerRequest, (request) => {
+    const id = crypto.randomUUID()
+    return withCheckedBody.pipe(
+      Effect.flatMap((checked) => Effect.provideService(app, HttpServerRequest.HttpServerRequest, checked)),
+      Effect.catchAllCause((cause) =>
+        Cause.isInterruptedOnly(cause) ? Effect.interrupt : Effect.map(toApiError(cause, request, id), respond)
+      ),
+      Effect.timed,
+      Effect.tap(([duration, { status }]) =>
+        Duration.greaterThan(duration, slow)
+          ? Effect.logWarning(`slow: ${request.method} ${request.url} ${status} in ${Duration.format(duration)}`)
+          : Effect.void
+      ),
+      Effect.map(([, response]) =>
+        HttpServerResponse.setHeaders(response, { "x-request-id": id, "x-content-type-options": "nosniff" })
+      ),
+      Effect.annotateLogs("request_id", id)
+    )
+  })

@@ -1,0 +1,56 @@
+import type { IncomingMessage } from "node:http"
+import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
+import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
+import * as Effect from "effect/Effect"
+import { BadRequest, PayloadTooLarge, UnsupportedMediaType } from "./ApiErrors.js"
+
+/** The most that a request's body may hold: 1 MiB. */
+const maxBodyBytes = 1024 * 1024
+
+const tooLarge = new PayloadTooLarge({
+  error: `the body is larger than ${maxBodyBytes} bytes, the most a request may hold`
+})
+
+/** RFC 9110, 6.4: a request has a body if it says how long it is or how it is transferred. */
+const hasBody = ({ headers }: IncomingMessage) =>
+  headers["transfer-encoding"] !== undefined || Number(headers["content-length"] ?? 0) > 0
+
+/** Exactly `application/json`, whatever its parameters: a web page can't send that to another site unasked. */
+const isJson = ({ headers }: IncomingMessage) =>
+  headers["content-type"]?.split(";", 1)[0]?.trim().toLowerCase() === "application/json" &&
+  headers["content-encoding"] === undefined
+
+/** Reads a body no further than the limit. What is left of a refused one is read and dropped, so that the answer gets out. */
+const readBody = (source: IncomingMessage) =>
+  Effect.async<Buffer, PayloadTooLarge | BadRequest>((resume) => {
+    const chunks: Array<Buffer> = []
+    let size = 0
+    source.on("data", (chunk: Buffer) => {
+      size += chunk.length
+      if (size <= maxBodyBytes) chunks.push(chunk)
+      else resume(Effect.fail(tooLarge))
+    })
+    source.once("end", () => resume(Effect.succeed(Buffer.concat(chunks))))
+    source.once("error", () => resume(Effect.fail(new BadRequest({ error: "the body ended before it was complete" }))))
+  })
+
+/**
+ * The request with its body read, checked for type and size. HttpApi itself parses any type as JSON and knows no limit
+ * that leaves room for an answer.
+ */
+export const withCheckedBody = Effect.gen(function* () {
+  const request = yield* HttpServerRequest.HttpServerRequest
+  const source = NodeHttpServerRequest.toIncomingMessage(request)
+  if (!hasBody(source)) return request
+  if (!isJson(source)) {
+    return yield* new UnsupportedMediaType({ error: "the body must be sent as Content-Type: application/json" })
+  }
+  if (Number(source.headers["content-length"] ?? 0) > maxBodyBytes) return yield* tooLarge
+  // No other call takes a body; node:http drops what nobody reads.
+  if (request.method !== "POST") return request
+  const headers = { "content-type": "application/json" }
+  const body = yield* readBody(source)
+  return HttpServerRequest.fromWeb(
+    new Request(`http://localhost${request.url}`, { method: request.method, headers, body })
+  )
+})

@@ -1,0 +1,59 @@
+import * as Command from "@effect/cli/Command"
+import * as Options from "@effect/cli/Options"
+import * as Option from "effect/Option"
+import { defaultConfigPath, layer } from "./cli/Connection.js"
+import { schemaOption } from "./cli/SchemaOption.js"
+import { statusCommand } from "./cli/StatusCommand.js"
+import { versionCommand } from "./cli/VersionCommand.js"
+import { createCommand, deleteCommand, inspectCommand, listCommand } from "./cli/VmCommands.js"
+import { Address, defaultAddress, formatAddress } from "./domain/Address.js"
+import { commandTree } from "./system/CommandTree.js"
+import { ExitCode } from "./system/ExitCode.js"
+import { main } from "./system/Program.js"
+
+const vm = Command.make("vm").pipe(
+  Command.withDescription("Manage VM records"),
+  Command.withSubcommands([createCommand, listCommand, inspectCommand, deleteCommand])
+)
+
+const nexusctl = Command.make("nexusctl", {
+  config: Options.file("config").pipe(
+    Options.withPseudoName("PATH"),
+    Options.withDescription(`Settings (default: ${defaultConfigPath()})`),
+    Options.optional
+  ),
+  daemon: Options.optional(
+    schemaOption(
+      "daemon",
+      "HOST:PORT",
+      Address,
+      undefined,
+      `NEXUS_DAEMON, else the settings, else ${formatAddress(defaultAddress)}`
+    )
+  )
+}).pipe(
+  Command.withDescription("Control nexusd, the daemon that keeps the records of this host's microVMs (alias: nxc)"),
+  Command.withSubcommands([statusCommand, versionCommand, vm]),
+  Command.provide(({ config, daemon }) =>
+    layer({ config: Option.getOrUndefined(config), daemon: Option.getOrUndefined(daemon) })
+  )
+)
+
+main({
+  name: "nexusctl",
+  command: nexusctl,
+  tree: commandTree("nexusctl", nexusctl, [
+    commandTree("status", statusCommand),
+    commandTree("version", versionCommand),
+    commandTree("vm", vm, [
+      commandTree("create", createCommand),
+      commandTree("list", listCommand),
+      commandTree("inspect", inspectCommand),
+      commandTree("delete", deleteCommand)
+    ])
+  ]),
+  globals: ["--config", "--daemon"],
+  failure: (error) =>
+    error._tag === "BadConfig" ? { message: `Error: ${error.message}`, exitCode: ExitCode.usage } : error,
+  interrupted: ExitCode.interrupted
+})

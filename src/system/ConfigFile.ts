@@ -1,0 +1,43 @@
+import { readFileSync } from "node:fs"
+import * as Data from "effect/Data"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as ParseResult from "effect/ParseResult"
+import * as Schema from "effect/Schema"
+import { show } from "../domain/Bounds.js"
+
+/** Settings that can't be used; `message` names the file and the key. */
+export class BadConfig extends Data.TaggedError("BadConfig")<{ readonly message: string; readonly cause?: unknown }> {}
+
+/** What is wrong with some settings, a line for each key. */
+export const explain = (error: ParseResult.ParseError): string =>
+  ParseResult.ArrayFormatter.formatErrorSync(error)
+    .map(({ message, path }) => (path.length === 0 ? message : `${path.join(".")}: ${message}`))
+    .join("; ")
+
+/** Whether it is a missing file that an error speaks of. */
+export const isMissing = (cause: unknown): boolean =>
+  cause instanceof Error && "code" in cause && cause.code === "ENOENT"
+
+/**
+ * Reads settings from a YAML file; an empty file holds none. Fails with `BadConfig` when the file can't be read, is not
+ * YAML or does not fit the schema.
+ */
+export const readConfigFile = <A, I>(path: string, schema: Schema.Schema<A, I>) =>
+  Effect.gen(function* () {
+    const text = yield* Effect.try({
+      try: () => readFileSync(path, "utf8"),
+      catch: (cause) =>
+        new BadConfig({ message: `cannot read ${path}: ${isMissing(cause) ? "no such file" : String(cause)}`, cause })
+    })
+    // Loaded here, since most calls find no file: the parser is a third of what a start of nexusctl loads.
+    const Yaml = yield* Effect.promise(() => import("yaml"))
+    const content: unknown = yield* Effect.try({
+      try: () => Yaml.parse(text) ?? {},
+      catch: (error) => new BadConfig({ message: `${path} is not YAML: ${show(String(error))}` })
+    })
+    return yield* Either.mapLeft(
+      Schema.decodeUnknownEither(schema)(content),
+      (error) => new BadConfig({ message: `${path}: ${explain(error)}` })
+    )
+  })

@@ -1,0 +1,12 @@
+/** What the programs' exit codes mean. */
+export const ExitCode = {
+  ok: 0,
+  failure: 1,
+  usage: 2,
+  unreachable: 3,
+  notFound: 4,
+  conflict: 5,
+  /** 128 + SIGINT, as shells count it. */
+  interrupted: 130
+} as const
+export type ExitCode = (typeof ExitCode)[keyof typeof ExitCode]

@@ -1,0 +1,50 @@
+import * as Array from "effect/Array"
+import * as Cause from "effect/Cause"
+import * as HashMap from "effect/HashMap"
+import * as Inspectable from "effect/Inspectable"
+import type * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
+
+const write = (line: string) => process.stderr.write(`${line}\n`)
+
+const textOf = (message: unknown): string =>
+  Array.ensure(message)
+    .map((part) => (typeof part === "string" ? part : Inspectable.toStringUnknown(part, 0)))
+    .join(" ")
+
+const causeOf = (cause: Cause.Cause<unknown>): string | undefined =>
+  Cause.isEmpty(cause) ? undefined : Cause.pretty(cause, { renderErrorCause: true })
+
+const colours: Readonly<Record<string, string>> = { ERROR: "31", FATAL: "31", WARN: "33", INFO: "32" }
+
+/** A line that a person reads as it goes by. */
+const forPeople = (colour: boolean) =>
+  Logger.make(({ annotations, cause, date, logLevel, message }) => {
+    const code = colours[logLevel.label] ?? "2"
+    const level = colour ? `\u001b[${code}m${logLevel.label.padEnd(5)}\u001b[0m` : logLevel.label.padEnd(5)
+    const details = Array.fromIterable(HashMap.entries(annotations)).map(([key, value]) => ` ${key}=${String(value)}`)
+    const why = causeOf(cause)
+    write(`${date.toTimeString().slice(0, 8)} ${level} ${textOf(message)}${details.join("")}${why ? `\n${why}` : ""}`)
+  })
+
+/** One JSON object a line. systemd's journal has its own clock. */
+const forPrograms = (underJournal: boolean) =>
+  Logger.make(({ annotations, cause, date, logLevel, message }) =>
+    write(
+      JSON.stringify({
+        ...(underJournal ? {} : { time: date.toISOString() }),
+        level: logLevel.label.toLowerCase(),
+        message: textOf(message),
+        ...Object.fromEntries(annotations),
+        cause: causeOf(cause)
+      })
+    )
+  )
+
+/** Logs on stderr: for people on a terminal, one structured line an entry elsewhere. */
+export const logging: Layer.Layer<never> = Logger.replace(
+  Logger.defaultLogger,
+  process.stderr.isTTY
+    ? forPeople(process.env["NO_COLOR"] === undefined)
+    : forPrograms(process.env["JOURNAL_STREAM"] !== undefined)
+)

@@ -1,0 +1,128 @@
+import type * as CliApp from "@effect/cli/CliApp"
+import * as CliConfig from "@effect/cli/CliConfig"
+import * as Command from "@effect/cli/Command"
+import * as ValidationError from "@effect/cli/ValidationError"
+import * as NodeContext from "@effect/platform-node/NodeContext"
+import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
+import * as Cause from "effect/Cause"
+import * as Console from "effect/Console"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import { version } from "../domain/Version.js"
+import { type CommandTree, cliConfig, commandLine, helpText, locate, type Place, plain } from "./CommandTree.js"
+import { ExitCode } from "./ExitCode.js"
+
+/** A failure as its user sees it: what goes to stderr, and the code the process exits with. */
+interface Failure {
+  readonly message: string
+  readonly exitCode: ExitCode
+}
+
+/** A program of one root command. */
+export interface Program<Name extends string, E, A> {
+  readonly name: Name
+  readonly command: Command.Command<Name, CliApp.CliApp.Environment, E, A>
+  readonly tree: CommandTree
+  /** Options of the root command that take a value and may stand anywhere on the line. */
+  readonly globals: ReadonlyArray<string>
+  readonly failure: (error: E) => Failure
+  /** The exit code when SIGINT or SIGTERM ends it. */
+  readonly interrupted: ExitCode
+}
+
+/**
+ * Puts global options first, each as one word: the library takes them before a command's name and after its arguments,
+ * not in between, and would take a value such as `vm` for the command.
+ */
+const hoist = (args: ReadonlyArray<string>, globals: ReadonlyArray<string>): ReadonlyArray<string> => {
+  const first: Array<string> = []
+  const rest: Array<string> = []
+  for (let index = 0; index < args.length; index++) {
+    const word = args[index] ?? ""
+    if (word === "--") return [...first, ...rest, ...args.slice(index)]
+    const value = args[index + 1]
+    if (globals.includes(word) && value !== undefined) {
+      first.push(`${word}=${value}`)
+      index++
+    } else if (globals.some((name) => word.startsWith(`${name}=`))) first.push(word)
+    else rest.push(word)
+  }
+  return [...first, ...rest]
+}
+
+const footer = [
+  ["-h, --help", "Show this help"],
+  ["--version", "Show the version"],
+  ["--completions bash | zsh | fish | sh", "Print completions for a shell"]
+] as const
+
+const usageError = (place: Place, problem: string): Failure => ({
+  message: `Error: ${problem}\n  See: ${commandLine(place)} --help`,
+  exitCode: ExitCode.usage
+})
+
+/** What the library found wrong with the line. It calls an option without its value, or given twice, unknown. */
+const parseError = (place: Place, error: ValidationError.ValidationError): Failure => {
+  const problem = plain(error.error)
+  const option = /^Received unknown argument: '(--?[\w-]+)'$/.exec(problem)?.[1]
+  const known = option !== undefined && place.path.some(({ usage }) => new RegExp(`${option}\\b`).test(usage))
+  return usageError(place, known ? `option ${option} takes one value, and can be given once` : problem)
+}
+
+/** What a line asks for before any command is run: help, the version, or a command that is not there. */
+const before = (place: Place, args: ReadonlyArray<string>): string | Failure | undefined => {
+  const words = args.includes("--") ? args.slice(0, args.indexOf("--")) : args
+  if (words.includes("--help") || words.includes("-h")) return helpText(place, footer)
+  if (words.includes("--version")) return `${place.path[0].name} ${version}`
+  if (words.some((word) => /^--(completions|log-level|wizard)\b/.test(word))) return undefined
+  const here = place.path.at(-1)
+  if (here === undefined || here.children.length === 0) return undefined
+  const choices = `expected one of ${here.children.map(({ name }) => name).join(", ")}`
+  return place.unknown === undefined
+    ? usageError(place, `missing command: ${choices}`)
+    : usageError(place, `unknown command '${place.unknown}': ${choices}`)
+}
+
+/** Runs a command line; succeeds with the process's exit code, whatever happened. */
+const execute = <Name extends string, E, A>(program: Program<Name, E, A>, argv: ReadonlyArray<string>) => {
+  const args = hoist(argv.slice(2), program.globals)
+  const place = locate(program.tree, args)
+  const report = ({ exitCode, message }: Failure) =>
+    Effect.as(
+      Effect.sync(() => process.stderr.write(`${message}\n`)),
+      exitCode
+    )
+  const answer = before(place, args)
+  if (typeof answer === "string") return Effect.as(Console.log(answer), ExitCode.ok)
+  if (answer !== undefined) return report(answer)
+  // The library prints what is wrong with a line and then fails with it; it is said once, below.
+  const quiet = Effect.map(Console.consoleWith(Effect.succeed), (console) => ({ ...console, error: () => Effect.void }))
+  return Effect.flatMap(quiet, (console) =>
+    Command.run(program.command, { name: program.name, version })([...argv.slice(0, 2), ...args]).pipe(
+      Effect.withConsole(console)
+    )
+  ).pipe(
+    Effect.as(ExitCode.ok),
+    Effect.catchAll((error) =>
+      report(ValidationError.isValidationError(error) ? parseError(place, error) : program.failure(error))
+    ),
+    Effect.provide(NodeContext.layer),
+    Effect.provideService(CliConfig.CliConfig, cliConfig)
+  )
+}
+
+/** Runs a program as this process: with its arguments, on its streams, to its exit code. */
+export const main = <Name extends string, E, A>(program: Program<Name, E, A>): void => {
+  // Whoever reads our output may stop reading.
+  process.stdout.on("error", (error: NodeJS.ErrnoException) => process.exit(error.code === "EPIPE" ? 0 : 1))
+  NodeRuntime.runMain(execute(program, process.argv), {
+    disableErrorReporting: true,
+    disablePrettyLogger: true,
+    teardown: (exit, onExit) => {
+      if (Exit.isSuccess(exit)) return onExit(typeof exit.value === "number" ? exit.value : ExitCode.ok)
+      if (Cause.isInterruptedOnly(exit.cause)) return onExit(program.interrupted)
+      process.stderr.write(`Error: internal error in ${program.name}\n  ${String(Cause.squash(exit.cause))}\n`)
+      return onExit(ExitCode.failure)
+    }
+  })
+}

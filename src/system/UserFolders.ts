@@ -1,0 +1,14 @@
+import * as Os from "node:os"
+import * as Path from "node:path"
+
+/** XDG Base Directory: the variable counts only when it holds an absolute path. */
+const folder = (variable: string, otherwise: string): string => {
+  const set = process.env[variable]
+  return set !== undefined && Path.isAbsolute(set) ? set : Path.join(Os.homedir(), otherwise)
+}
+
+/** Where this user's programs keep their settings. */
+export const configFolder = (): string => folder("XDG_CONFIG_HOME", ".config")
+
+/** Where this user's programs keep what must outlive them. */
+export const stateFolder = (): string => folder("XDG_STATE_HOME", ".local/state")
