@@ -13,6 +13,7 @@ import * as Schema from "effect/Schema"
 import { StoreUnavailable } from "../domain/Errors.js"
 import { DatabaseStatus } from "../domain/Health.js"
 import { create, drop, inspect, isUnusable, schemaVersion, type Unusable } from "./DatabaseSchema.js"
+import * as GroupCommit from "./GroupCommit.js"
 import { openReadOnly, openReadWrite, transaction } from "./SqliteConnection.js"
 import { isBusy, isSqlError, toUnavailable } from "./SqliteFailure.js"
 import { StoreStatus } from "./StoreStatus.js"
@@ -28,7 +29,10 @@ export class Database extends Context.Tag("nexus/Database")<
     readonly read: <A, E>(
       query: Effect.Effect<A, E | SqlError>
     ) => Effect.Effect<A, Exclude<E, SqlError> | StoreUnavailable>
-    /** Runs a change in one transaction that holds the write lock from its beginning. Once it succeeds, it is durable. */
+    /**
+     * Runs a change in a transaction that holds the write lock from its beginning, shared with other changes of the
+     * moment. Once it succeeds, it is durable. A change that fails must do so before it writes.
+     */
     readonly write: <A, E>(
       change: Effect.Effect<A, E | SqlError>
     ) => Effect.Effect<A, Exclude<E, SqlError> | StoreUnavailable>
@@ -135,10 +139,12 @@ export const layer = (
             )
       )
 
+      const write = yield* GroupCommit.make(<A>(body: Effect.Effect<A, SqlError>) =>
+        inPlace.pipe(Effect.zipRight(transaction(sql, body)), Effect.zipLeft(inPlace))
+      )
       const database = Database.of({
         read: (query) => Effect.catchIf(retryBusy(query), isSqlError, toUnavailable),
-        write: (change) =>
-          Effect.zipRight(inPlace, Effect.catchIf(retryBusy(transaction(sql, change)), isSqlError, toUnavailable))
+        write: (change) => Effect.catchIf(write(change), isSqlError, toUnavailable)
       })
 
       const status = StoreStatus.of({
