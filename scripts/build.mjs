@@ -33,7 +33,6 @@ if (!process.argv.includes("--if-stale") || isStale()) {
         sourcemap: true,
         minifySyntax: true,
         minifyWhitespace: true,
-        keepNames: true,
         logLevel: "warning"
       })
     )

@@ -22,6 +22,11 @@ const nexusctl = Command.make("nexusctl", {
     Options.withDescription(`Settings (default: ${defaultConfigPath()})`),
     Options.optional
   ),
+  "token-file": Options.file("token-file").pipe(
+    Options.withPseudoName("PATH"),
+    Options.withDescription("File with the daemon's token (default: NEXUS_TOKEN, else token_file in the settings)"),
+    Options.optional
+  ),
   daemon: Options.optional(
     schemaOption(
       "daemon",
@@ -34,8 +39,12 @@ const nexusctl = Command.make("nexusctl", {
 }).pipe(
   Command.withDescription("Control nexusd, the daemon that keeps the records of this host's microVMs (alias: nxc)"),
   Command.withSubcommands([statusCommand, versionCommand, vm]),
-  Command.provide(({ config, daemon }) =>
-    layer({ config: Option.getOrUndefined(config), daemon: Option.getOrUndefined(daemon) })
+  Command.provide(({ config, daemon, "token-file": tokenFile }) =>
+    layer({
+      config: Option.getOrUndefined(config),
+      daemon: Option.getOrUndefined(daemon),
+      tokenFile: Option.getOrUndefined(tokenFile)
+    })
   )
 )
 
@@ -52,7 +61,8 @@ main({
       commandTree("delete", deleteCommand)
     ])
   ]),
-  globals: ["--config", "--daemon"],
+  runsAlone: false,
+  globals: ["--config", "--daemon", "--token-file"],
   failure: (error) =>
     error._tag === "BadConfig" ? { message: `Error: ${error.message}`, exitCode: ExitCode.usage } : error,
   interrupted: ExitCode.interrupted

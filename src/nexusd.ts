@@ -1,6 +1,7 @@
+import * as Args from "@effect/cli/Args"
 import * as Command from "@effect/cli/Command"
 import * as Options from "@effect/cli/Options"
-import * as NodeContext from "@effect/platform-node/NodeContext"
+import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
@@ -10,13 +11,15 @@ import { formatAddress } from "./domain/Address.js"
 import { version } from "./domain/Version.js"
 import { serve } from "./http/Listener.js"
 import { httpApp } from "./http/Server.js"
-import { type Config, defaultConfigPath, loadConfig } from "./services/Config.js"
+import { type Config, defaultConfigPath, defaultTokenPath, type Flags, loadConfig } from "./services/Config.js"
 import * as Database from "./services/Database.js"
+import { backup, check, restore } from "./services/DatabaseFiles.js"
 import * as VmStoreSqlite from "./services/VmStoreSqlite.js"
 import { commandTree } from "./system/CommandTree.js"
 import { ExitCode } from "./system/ExitCode.js"
 import { logging } from "./system/Logging.js"
 import { main } from "./system/Program.js"
+import { newToken } from "./system/Token.js"
 
 const levels = {
   debug: LogLevel.Debug,
@@ -28,14 +31,11 @@ const levels = {
 /** Serves until told to stop: then requests in flight finish, and the database is closed last. */
 const daemon = (config: Config) =>
   Effect.gen(function* () {
-    const store = yield* Layer.build(
-      VmStoreSqlite.layer().pipe(Layer.provideMerge(Database.layer(config.database)), Layer.provide(NodeContext.layer))
-    )
+    const store = yield* Layer.build(VmStoreSqlite.layer().pipe(Layer.provideMerge(Database.layer(config.database))))
     const app = yield* Effect.provide(httpApp, store)
-    const address = yield* serve(app, config.listen)
-    yield* Effect.logInfo(
-      `nexusd ${version} listening on http://${formatAddress(address)}, database ${config.database}`
-    )
+    const address = formatAddress(yield* serve(app, config.listen, config))
+    const url = address.startsWith("unix:") ? address : `http://${address}`
+    yield* Effect.logInfo(`nexusd ${version} listening on ${url}, database ${config.database}`)
     return yield* Effect.never
   }).pipe(
     Effect.scoped,
@@ -44,31 +44,105 @@ const daemon = (config: Config) =>
     Effect.provide(logging)
   )
 
-const nexusd = Command.make(
-  "nexusd",
-  {
-    config: Options.file("config").pipe(
-      Options.withPseudoName("PATH"),
-      Options.withDescription(`Settings (default: ${defaultConfigPath()})`),
-      Options.optional
+const options = {
+  config: Options.file("config").pipe(
+    Options.withPseudoName("PATH"),
+    Options.withDescription(`Settings (default: ${defaultConfigPath()})`),
+    Options.optional
+  ),
+  db: Options.file("db").pipe(
+    Options.withPseudoName("PATH"),
+    Options.withDescription(
+      "The database (default: NEXUS_DATABASE_URL, else database.url in the settings, else $XDG_STATE_HOME/nexus/nexus.db)"
     ),
-    db: Options.file("db").pipe(
-      Options.withPseudoName("PATH"),
-      Options.withDescription(
-        "The database (default: database.url in the settings, else $XDG_STATE_HOME/nexus/nexus.db)"
-      ),
-      Options.optional
+    Options.optional
+  )
+}
+
+const flagsOf = ({ config, db }: Command.Command.ParseConfig<typeof options>): Flags => ({
+  config: Option.getOrUndefined(config),
+  database: Option.getOrUndefined(db)
+})
+
+const nexusd = Command.make("nexusd", options, (given) => Effect.flatMap(loadConfig(flagsOf(given)), daemon)).pipe(
+  Command.withDescription("The Nexus daemon: keeps the records of this host's microVMs and serves the REST API")
+)
+
+/** The settings of a command below nexusd. */
+const config = Effect.flatMap(nexusd, (given) => loadConfig(flagsOf(given)))
+
+const file = Args.file({ name: "FILE" })
+
+const backupCommand = Command.make(
+  "backup",
+  { file: file.pipe(Args.withDescription("The copy, which must not exist yet")) },
+  ({ file }) =>
+    Effect.gen(function* () {
+      const { database } = yield* config
+      const vms = yield* backup(database, file)
+      yield* Console.log(`Backed up ${database} to ${file} (${vms} VMs)`)
+    })
+).pipe(Command.withDescription("Write a verified copy of the database, also while nexusd runs"))
+
+const restoreCommand = Command.make(
+  "restore",
+  { file: file.pipe(Args.withDescription("The backup to put in the database's place")) },
+  ({ file }) =>
+    Effect.gen(function* () {
+      const { database } = yield* config
+      const kept = yield* restore(database, file)
+      yield* Console.log(
+        `Restored ${database} from ${file}${kept === undefined ? "" : `\nWhat was there is kept as ${kept}`}`
+      )
+    })
+).pipe(Command.withDescription("Put a backup in the database's place, and keep what was there; nexusd must not run"))
+
+const checkCommand = Command.make("check", {}, () =>
+  Effect.gen(function* () {
+    const { database } = yield* config
+    const vms = yield* check(database)
+    yield* Console.log(`${database} is sound (${vms} VMs)`)
+  })
+).pipe(Command.withDescription("Check every page and index of the database, also while nexusd runs"))
+
+const tokenNewCommand = Command.make(
+  "new",
+  {
+    file: Args.file({ name: "FILE" }).pipe(
+      Args.withDescription(`Where to put it (default: ${defaultTokenPath()})`),
+      Args.withDefault(defaultTokenPath())
     )
   },
-  ({ config, db }) =>
-    Effect.flatMap(loadConfig({ config: Option.getOrUndefined(config), database: Option.getOrUndefined(db) }), daemon)
-).pipe(Command.withDescription("The Nexus daemon: keeps the records of this host's microVMs and serves the REST API"))
+  ({ file }) =>
+    Effect.gen(function* () {
+      yield* newToken(file)
+      yield* Console.log(
+        [
+          `Made ${file}`,
+          "",
+          `  For nexusd, in nexus.yaml:      api: { token_file: "${file}" }`,
+          `  For nexusctl, in config.yaml:   token_file: "${file}"`
+        ].join("\n")
+      )
+    })
+).pipe(Command.withDescription("Make a token that every request must carry then"))
+
+const tokenCommand = Command.make("token").pipe(
+  Command.withDescription("Manage the token that guards the API"),
+  Command.withSubcommands([tokenNewCommand])
+)
 
 main({
   name: "nexusd",
-  command: nexusd,
-  tree: commandTree("nexusd", nexusd),
-  globals: [],
+  command: nexusd.pipe(Command.withSubcommands([backupCommand, restoreCommand, checkCommand, tokenCommand])),
+  tree: commandTree("nexusd", nexusd, [
+    commandTree("backup", backupCommand),
+    commandTree("restore", restoreCommand),
+    commandTree("check", checkCommand),
+    commandTree("token", tokenCommand, [commandTree("new", tokenNewCommand)])
+  ]),
+  runsAlone: true,
+  globals: ["--config", "--db"],
   failure: ({ message }) => ({ message: `Error: ${message}`, exitCode: ExitCode.failure }),
   interrupted: ExitCode.ok
 })

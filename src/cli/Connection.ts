@@ -9,12 +9,14 @@ import { Address, defaultAddress } from "../domain/Address.js"
 import { strict } from "../domain/Vm.js"
 import { NexusClient } from "../http/Client.js"
 import { BadConfig, explain, isMissing, readConfigFile } from "../system/ConfigFile.js"
+import { readToken } from "../system/Token.js"
 import { configFolder } from "../system/UserFolders.js"
 import { type Attempt, type CallError, type CommandFailed, DaemonSilent, explainCall } from "./Failure.js"
 
 /** What `config.yaml` may hold. */
 const Settings = Schema.Struct({
-  daemon: Schema.optionalWith(Address, { exact: true })
+  daemon: Schema.optionalWith(Address, { exact: true }),
+  token_file: Schema.optionalWith(Schema.NonEmptyString, { exact: true })
 }).annotations({ parseOptions: strict })
 
 /** Where settings are looked for when no file is named. */
@@ -40,16 +42,15 @@ export class Connection extends Context.Tag("nexus/Connection")<
   }
 >() {}
 
-/** The file's address; a file that can't be used is warned of, and does without. */
+/** The file's settings; a file that can't be used is warned of, and holds none. */
 const fromFile = (path: string | undefined) =>
   readConfigFile(path ?? defaultConfigPath(), Settings).pipe(
-    Effect.map(({ daemon }) => daemon),
     Effect.catchAll((error) =>
       Effect.sync(() => {
         if (path !== undefined || !isMissing(error.cause)) {
           process.stderr.write(`Warning: ${error.message}; defaults apply\n`)
         }
-        return undefined
+        return {} as typeof Settings.Type
       })
     )
   )
@@ -64,13 +65,29 @@ const fromEnvironment = Effect.suspend(() => {
       )
 })
 
-/** Finds the daemon: `--daemon` beats NEXUS_DAEMON, which beats the file, which beats the default. */
-export const layer = (flags: { readonly config: string | undefined; readonly daemon: Address | undefined }) =>
+/** What the command line says of the daemon. */
+interface Flags {
+  readonly config: string | undefined
+  readonly daemon: Address | undefined
+  readonly tokenFile: string | undefined
+}
+
+/** node:http; a Unix socket is its agent's business, not the URL's. */
+const httpClient = (address: Address) => {
+  const agent = { keepAlive: false, ...("path" in address ? { socketPath: address.path } : {}) }
+  return NodeHttpClient.layerWithoutAgent.pipe(Layer.provide(NodeHttpClient.makeAgentLayer(agent)))
+}
+
+/** Finds the daemon and its token: the command line beats the environment, which beats the file, which beats the default. */
+export const layer = (flags: Flags) =>
   Layer.effect(
     Connection,
     Effect.gen(function* () {
-      const address = flags.daemon ?? (yield* fromEnvironment) ?? (yield* fromFile(flags.config)) ?? defaultAddress
-      const client = NexusClient.layer(address).pipe(Layer.provide(NodeHttpClient.layer))
+      const file = yield* fromFile(flags.config)
+      const address = flags.daemon ?? (yield* fromEnvironment) ?? file.daemon ?? defaultAddress
+      const tokenFile = flags.tokenFile ?? (process.env["NEXUS_TOKEN"] === undefined ? file.token_file : undefined)
+      const token = tokenFile === undefined ? process.env["NEXUS_TOKEN"] : yield* readToken(tokenFile)
+      const client = NexusClient.layer(address, token).pipe(Layer.provide(httpClient(address)))
       const attempt: Connection["Type"]["attempt"] = (request) =>
         Effect.flatMap(NexusClient, request).pipe(
           Effect.provide(client),

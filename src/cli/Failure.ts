@@ -62,6 +62,8 @@ export const explainCall = (address: Address, { doing, vm }: Attempt, error: Cal
         : failed(ExitCode.failure, doing, "the daemon's answer broke off or can't be read")
     case "ParseError":
       return failed(ExitCode.failure, doing, `what answers at ${formatAddress(address)} does not speak as nexusd does`)
+    case "Unauthorized":
+      return failed(ExitCode.failure, doing, `${error.error} (NEXUS_TOKEN, or --token-file PATH)`)
     case "HttpApiDecodeError":
       return failed(ExitCode.failure, doing, error.message)
     default:

@@ -3,27 +3,13 @@ import * as HelpDoc from "@effect/cli/HelpDoc"
 import * as Options from "@effect/cli/Options"
 import * as ValidationError from "@effect/cli/ValidationError"
 import * as Either from "effect/Either"
-import * as JSONSchema from "effect/JSONSchema"
-import * as Schema from "effect/Schema"
+import type * as Schema from "effect/Schema"
 import { explain } from "../system/ConfigFile.js"
-
-/** What a schema says of itself: its description, words and bounds. */
-const facts = <A, I>(schema: Schema.Schema<A, I>) => {
-  const json = JSONSchema.make(schema)
-  return {
-    isNumber: "type" in json && (json.type === "integer" || json.type === "number"),
-    description: "description" in json ? `${json.description}` : "",
-    bounds: "minimum" in json && "maximum" in json ? `, ${json.minimum} to ${json.maximum}` : ""
-  }
-}
+import { decodeText, factsOf } from "../system/SchemaText.js"
 
 const decoder = <A, I>(what: string, schema: Schema.Schema<A, I>) => {
-  const decode = Schema.decodeUnknownEither(schema)
-  const { isNumber } = facts(schema)
-  return (text: string) =>
-    Either.mapLeft(decode(isNumber && /^-?\d+(\.\d+)?$/.test(text) ? Number(text) : text), (error) =>
-      HelpDoc.p(`${what}: ${explain(error)}`)
-    )
+  const decode = decodeText(schema)
+  return (text: string) => Either.mapLeft(decode(text), (error) => HelpDoc.p(`${what}: ${explain(error)}`))
 }
 
 /**
@@ -37,7 +23,7 @@ export const schemaOption = <A, I>(
   fallback?: NoInfer<A>,
   fallbackText = String(fallback)
 ): Options.Options<A> => {
-  const { bounds, description } = facts(schema)
+  const { bounds, description } = factsOf(schema)
   const decode = decoder(`option --${flag}`, schema)
   const otherwise = fallbackText === "undefined" ? "" : ` (default: ${fallbackText})`
   return Options.text(flag).pipe(
@@ -51,6 +37,6 @@ export const schemaOption = <A, I>(
 /** An argument whose type, bounds and help are its schema's. */
 export const schemaArgument = <A, I>(name: string, schema: Schema.Schema<A, I>): Args.Args<A> =>
   Args.text({ name }).pipe(
-    Args.withDescription(facts(schema).description),
+    Args.withDescription(factsOf(schema).description),
     Args.mapEffect(decoder(`argument ${name}`, schema))
   )

@@ -11,7 +11,7 @@ export const statusCommand = Command.make("status", { output: outputOption }, ({
   Effect.gen(function* () {
     const { address, attempt } = yield* Connection
     const daemon = formatAddress(address)
-    const health = yield* attempt((client) => client.health.check({ urlParams: {} })).pipe(
+    const health = yield* attempt((client) => client.health.check({})).pipe(
       Effect.catchTag("Degraded", ({ error, status, version, database }) =>
         Effect.zipRight(
           print(output, { status, version, error, database }, () => `Daemon: ${status} (${daemon})`),

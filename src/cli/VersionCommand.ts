@@ -9,7 +9,7 @@ import { outputOption, print } from "./Output.js"
 export const versionCommand = Command.make("version", { output: outputOption }, ({ output }) =>
   Effect.gen(function* () {
     const { address, attempt } = yield* Connection
-    const health = yield* attempt((client) => client.health.check({ urlParams: {} })).pipe(
+    const health = yield* attempt((client) => client.health.check({})).pipe(
       Effect.map((answer) => ({ reachable: true, version: answer.version })),
       Effect.catchTag("Degraded", (answer) => Effect.succeed({ reachable: true, version: answer.version })),
       Effect.catchAll(() => Effect.succeed({ reachable: false, version: undefined }))

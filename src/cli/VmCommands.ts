@@ -29,7 +29,7 @@ export const createCommand = Command.make(
     Effect.gen(function* () {
       const { call } = yield* Connection
       const vm = yield* call({ doing: `cannot create VM "${params.name}"` }, (client) =>
-        client.vms.create({ payload: CreateVm.make(params), urlParams: {} })
+        client.vms.create({ payload: CreateVm.make(params) })
       )
       yield* print(output, vm, ({ cid, name, state }) =>
         [`Created VM "${name}" (state: ${state}, CID: ${cid})`, "", `  Inspect it: nexusctl vm inspect ${name}`].join(
@@ -65,7 +65,7 @@ export const inspectCommand = Command.make("inspect", { vm: nameOrId, output: ou
   Effect.gen(function* () {
     const { call } = yield* Connection
     const found = yield* call({ doing: `cannot inspect VM "${vm}"`, vm }, (client) =>
-      client.vms.get({ path: { nameOrId: vm }, urlParams: {} })
+      client.vms.get({ path: { nameOrId: vm } })
     )
     yield* print(output, found, vmDetails)
   })
@@ -92,9 +92,7 @@ export const deleteCommand = Command.make(
         })
       }
       const { call } = yield* Connection
-      yield* call({ doing: `cannot delete VM "${vm}"`, vm }, (client) =>
-        client.vms.delete({ path: { nameOrId: vm }, urlParams: {} })
-      )
+      yield* call({ doing: `cannot delete VM "${vm}"`, vm }, (client) => client.vms.delete({ path: { nameOrId: vm } }))
       yield* Console.log(`Deleted VM "${vm}"`)
     })
 ).pipe(Command.withDescription("Delete a VM record"))

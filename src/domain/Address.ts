@@ -2,32 +2,48 @@ import * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
 import { show } from "./Bounds.js"
 
-/** Where a daemon listens or is reached. An IPv6 host is held without its brackets. */
-export interface Address {
-  readonly host: string
-  readonly port: number
+/** An IPv6 host is held without its brackets. */
+const TcpAddress = Schema.Struct({ host: Schema.String, port: Schema.Number })
+const UnixAddress = Schema.Struct({ path: Schema.String })
+
+/** Where a daemon listens or is reached: over TCP, or over a Unix socket. */
+export type Address = typeof TcpAddress.Type | typeof UnixAddress.Type
+
+const tcp = /^(?:\[([0-9a-fA-F:.%\w]+)\]|([^\s:[\]/@?#]+)):(\d{1,5})$/
+const unix = /^unix:(\/.+)$/
+
+const parse = (text: string): Address | undefined => {
+  const path = unix.exec(text)?.[1]
+  if (path !== undefined) return { path }
+  const match = tcp.exec(text)
+  const host = match?.[1] ?? match?.[2]
+  const port = Number(match?.[3])
+  return host !== undefined && port <= 65535 ? { host, port } : undefined
 }
 
-const pattern = /^(?:\[([0-9a-fA-F:.%\w]+)\]|([^\s:[\]/@?#]+)):(\d{1,5})$/
+/** An address as people write it: `127.0.0.1:9600`, `[::1]:9600`, `unix:/run/user/1000/nexus.sock`. */
+export const formatAddress = (address: Address): string => {
+  if ("path" in address) return `unix:${address.path}`
+  return `${address.host.includes(":") ? `[${address.host}]` : address.host}:${address.port}`
+}
 
-/** `HOST:PORT` as people write it: `127.0.0.1:9600`, `localhost:9600`, `[::1]:9600`. */
-export const formatAddress = ({ host, port }: Address): string => `${host.includes(":") ? `[${host}]` : host}:${port}`
-
-/** Reads `HOST:PORT`. */
+/** Reads `HOST:PORT` or `unix:/PATH`. */
 export const Address = Schema.transformOrFail(
   Schema.String.annotations({ description: "The daemon's address" }),
-  Schema.Struct({ host: Schema.String, port: Schema.Number }),
+  Schema.Union(TcpAddress, UnixAddress),
   {
     strict: true,
     decode: (text, _, ast) => {
-      const match = pattern.exec(text)
-      const host = match?.[1] ?? match?.[2]
-      const port = Number(match?.[3])
-      return host !== undefined && port <= 65535
-        ? ParseResult.succeed({ host, port })
-        : ParseResult.fail(
-            new ParseResult.Type(ast, text, `expected HOST:PORT, such as 127.0.0.1:9600, got ${show(text)}`)
+      const address = parse(text)
+      return address === undefined
+        ? ParseResult.fail(
+            new ParseResult.Type(
+              ast,
+              text,
+              `expected HOST:PORT, such as 127.0.0.1:9600, or unix:/PATH, got ${show(text)}`
+            )
           )
+        : ParseResult.succeed(address)
     },
     encode: (address) => ParseResult.succeed(formatAddress(address))
   }
@@ -35,3 +51,7 @@ export const Address = Schema.transformOrFail(
 
 /** Where nexusd listens and nexusctl looks for it, unless told otherwise. */
 export const defaultAddress: Address = { host: "127.0.0.1", port: 9600 }
+
+/** Whether only programs on this machine can reach it: RFC 1122, 3.2.1.3 and RFC 4291, 2.5.3. */
+export const isLocal = (address: Address): boolean =>
+  "path" in address || address.host === "localhost" || address.host === "::1" || /^127(\.\d+){3}$/.test(address.host)

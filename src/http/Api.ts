@@ -6,11 +6,8 @@ import * as OpenApi from "@effect/platform/OpenApi"
 import * as Schema from "effect/Schema"
 import { Health } from "../domain/Health.js"
 import { version } from "../domain/Version.js"
-import { CreateVm, strict, Vm, VmFilter } from "../domain/Vm.js"
+import { CreateVm, Vm, VmFilter } from "../domain/Vm.js"
 import { ApiErrors } from "./ApiErrors.js"
-
-/** A call that takes no query parameters, and refuses any. */
-const NoParameters = Schema.Struct({}).annotations({ parseOptions: strict })
 
 /**
  * A name or an id in the path. The client must percent-encode it, which `HttpApiClient` leaves undone; the server's
@@ -36,7 +33,6 @@ class Vms extends HttpApiGroup.make("vms")
   .add(
     HttpApiEndpoint.post("create", "/v1/vms")
       .setPayload(CreateVm)
-      .setUrlParams(NoParameters)
       .addSuccess(Vm, { status: 201 })
       .addError(ApiErrors.Conflict)
       .addError(ApiErrors.PayloadTooLarge)
@@ -55,7 +51,6 @@ class Vms extends HttpApiGroup.make("vms")
   .add(
     HttpApiEndpoint.get("get", vmPath)
       .setPath(target)
-      .setUrlParams(NoParameters)
       .addSuccess(Vm)
       .addError(ApiErrors.NotFound)
       .annotate(OpenApi.Summary, "Show one VM record")
@@ -64,7 +59,6 @@ class Vms extends HttpApiGroup.make("vms")
   .add(
     HttpApiEndpoint.del("delete", vmPath)
       .setPath(target)
-      .setUrlParams(NoParameters)
       .addSuccess(HttpApiSchema.NoContent.annotations({ description: "The record is gone" }))
       .addError(ApiErrors.NotFound)
       .addError(ApiErrors.Conflict)
@@ -77,7 +71,6 @@ class Vms extends HttpApiGroup.make("vms")
 class HealthGroup extends HttpApiGroup.make("health")
   .add(
     HttpApiEndpoint.get("check", "/v1/health")
-      .setUrlParams(NoParameters)
       .addSuccess(Health)
       .addError(ApiErrors.Degraded)
       .annotate(OpenApi.Summary, "Ask whether the daemon and its database are well")
@@ -98,7 +91,10 @@ export class Api extends HttpApi.make("nexus")
   .add(Vms)
   .add(HealthGroup)
   .addError(ApiErrors.BadRequest)
+  .addError(ApiErrors.Unauthorized)
+  .addError(ApiErrors.Forbidden)
   .addError(ApiErrors.InternalError)
+  .addError(ApiErrors.Overloaded)
   .annotate(OpenApi.Title, "Nexus")
   .annotate(OpenApi.Version, version)
   .annotate(OpenApi.Description, "Control plane for Firecracker microVMs on one host")

@@ -21,6 +21,31 @@ export class BadRequest extends Schema.TaggedError<BadRequest>("nexus/BadRequest
   }
 }
 
+/** The request comes from a web page elsewhere, or asks for another host. */
+export class Forbidden extends Schema.TaggedError<Forbidden>("nexus/Forbidden")("Forbidden", { error: forPeople }) {
+  override get message() {
+    return this.error
+  }
+}
+
+/** The daemon asks for a token, and the request has none or another. */
+export class Unauthorized extends Schema.TaggedError<Unauthorized>("nexus/Unauthorized")("Unauthorized", {
+  error: forPeople
+}) {
+  override get message() {
+    return this.error
+  }
+}
+
+/** More requests are under way than the daemon takes on at once. */
+export class Overloaded extends Schema.TaggedError<Overloaded>("nexus/Overloaded")("Overloaded", {
+  error: forPeople
+}) {
+  override get message() {
+    return this.error
+  }
+}
+
 /** Nothing is served at this path. */
 export class RouteNotFound extends Schema.TaggedError<RouteNotFound>("nexus/RouteNotFound")("RouteNotFound", {
   error: forPeople
@@ -92,6 +117,8 @@ const wire = <Self, Tag extends string, F extends Schema.Struct.Fields>(
 /** Every error that Nexus sends, with its status: the one place where the two meet. */
 export const ApiErrors = {
   BadRequest: wire(400, BadRequest, "The request is malformed, or a field or parameter is missing, bad or unknown"),
+  Unauthorized: wire(401, Unauthorized, "The daemon asks for a token, and the request has none or another"),
+  Forbidden: wire(403, Forbidden, "The request comes from a web page elsewhere, or asks for another host"),
   NotFound: wire(404, NotFound, "No VM has that name or id"),
   RouteNotFound: wire(404, RouteNotFound, "Nothing is served at this path"),
   MethodNotAllowed: wire(405, MethodNotAllowed, "This path does not take this method"),
@@ -99,6 +126,7 @@ export const ApiErrors = {
   PayloadTooLarge: wire(413, PayloadTooLarge, "The body is larger than 1 MiB"),
   UnsupportedMediaType: wire(415, UnsupportedMediaType, "The body is not application/json"),
   InternalError: wire(500, InternalError, "A bug in the daemon; its log has more, under the request's id"),
+  Overloaded: wire(503, Overloaded, "Too many requests are under way; Retry-After says when to come again"),
   StoreUnavailable: wire(503, StoreUnavailable, "The store does not answer; nothing was changed"),
   Degraded: wire(503, Degraded, "The daemon runs, but its store does not answer")
 } as const

@@ -17,7 +17,7 @@ import {
   toWire
 } from "./ApiErrors.js"
 import { withCheckedBody } from "./RequestBody.js"
-import { methodsOf } from "./Routes.js"
+import { methodsOf, unknownParameters } from "./Routes.js"
 
 /** A request that takes longer is worth a line in the log. */
 const slow = Duration.seconds(1)
@@ -39,6 +39,14 @@ const noRoute = (method: string, url: string) => {
   return allowed.length === 0
     ? new RouteNotFound({ error: `nothing is served at ${show(url)}; GET /openapi.json lists what is` })
     : new MethodNotAllowed({ error: `${show(url)} does not take ${method}, only ${allowed.join(", ")}`, allowed })
+}
+
+/** HttpApi checks the parameters that a call takes; that it takes no others is checked here. */
+const checkParameters = ({ method, url }: HttpServerRequest.HttpServerRequest) => {
+  const issues = unknownParameters(method, url).map((path) => ({ path, message: "is not a parameter of this call" }))
+  return issues.length === 0
+    ? Effect.void
+    : new BadRequest({ error: issues.map(({ message, path }) => `${show(path)} ${message}`).join("; "), issues })
 }
 
 /** Turns whatever went wrong into an error that may be shown. */
@@ -72,7 +80,8 @@ const respond = (error: ApiError) => {
 export const boundary = (app: HttpApp.Default): HttpApp.Default =>
   Effect.flatMap(HttpServerRequest.HttpServerRequest, (request) => {
     const id = crypto.randomUUID()
-    return withCheckedBody.pipe(
+    return checkParameters(request).pipe(
+      Effect.zipRight(withCheckedBody),
       Effect.flatMap((checked) => Effect.provideService(app, HttpServerRequest.HttpServerRequest, checked)),
       Effect.catchAllCause((cause) =>
         Cause.isInterruptedOnly(cause) ? Effect.interrupt : Effect.map(toApiError(cause, request, id), respond)

@@ -1,12 +1,19 @@
 import * as HttpApiClient from "@effect/platform/HttpApiClient"
-import type * as HttpClient from "@effect/platform/HttpClient"
+import * as HttpClient from "@effect/platform/HttpClient"
+import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
 import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { type Address, formatAddress } from "../domain/Address.js"
 import { Api } from "./Api.js"
 
-const make = (address: Address) => HttpApiClient.make(Api, { baseUrl: `http://${formatAddress(address)}` })
+/** A client of the daemon at `address`. Over a Unix socket, it is for the `HttpClient` to connect there. */
+const make = (address: Address, token?: string) =>
+  HttpApiClient.make(Api, {
+    baseUrl: "path" in address ? "http://localhost" : `http://${formatAddress(address)}`,
+    transformClient: (client) =>
+      token === undefined ? client : HttpClient.mapRequest(client, HttpClientRequest.bearerToken(token))
+  })
 
 /**
  * The API as functions: `client.vms.create({ payload: CreateVm.make({ name: "web" }) })`. A call fails with the errors
@@ -17,7 +24,7 @@ export class NexusClient extends Context.Tag("nexus/NexusClient")<
   NexusClient,
   Effect.Effect.Success<ReturnType<typeof make>>
 >() {
-  /** A client of the daemon at `address`, over any `HttpClient`. */
-  static readonly layer = (address: Address): Layer.Layer<NexusClient, never, HttpClient.HttpClient> =>
-    Layer.effect(NexusClient, make(address))
+  /** A client of the daemon at `address`, over any `HttpClient`, with the token that the daemon asks for, if any. */
+  static readonly layer = (address: Address, token?: string): Layer.Layer<NexusClient, never, HttpClient.HttpClient> =>
+    Layer.effect(NexusClient, make(address, token))
 }

@@ -1,5 +1,7 @@
+import { chmodSync, lstatSync, mkdirSync, rmSync } from "node:fs"
 import * as Http from "node:http"
-import type { AddressInfo, Socket } from "node:net"
+import * as Net from "node:net"
+import { dirname } from "node:path"
 import type * as HttpApp from "@effect/platform/HttpApp"
 import * as HttpMiddleware from "@effect/platform/HttpMiddleware"
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
@@ -8,12 +10,25 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import { type Address, formatAddress } from "../domain/Address.js"
+import { type AdmissionPolicy, admit } from "./Admission.js"
+import { type ApiError, Overloaded, toWire } from "./ApiErrors.js"
 
 /** The address can't be listened on; `message` says why and what to do. */
 export class CannotListen extends Data.TaggedError("CannotListen")<{ readonly message: string }> {}
 
+/** What a daemon takes from its callers. */
+export interface ListenerOptions extends AdmissionPolicy {
+  /** Connections beyond these are closed as they come. */
+  readonly maxConnections: number
+}
+
+const defaults: ListenerOptions = { allowedHosts: [], token: undefined, maxConnections: 512 }
+
+/** Requests at once, beyond which a caller is asked to come again. Each costs memory until it is answered. */
+const maxInFlight = 256
+
 const limits = {
-  /** A request's head must be here by then, and the whole request by then (slow-loris). */
+  /** Milliseconds in which a request's head, and the whole request, must be here (slow-loris). */
   headersTimeout: 10_000,
   requestTimeout: 30_000,
   connectionsCheckingInterval: 1_000,
@@ -30,7 +45,7 @@ const refusals: Readonly<Record<string, readonly [status: string, error: string]
   ERR_HTTP_REQUEST_TIMEOUT: ["408 Request Timeout", "the request did not arrive in time"]
 }
 
-const refuse = (error: NodeJS.ErrnoException, socket: Socket) => {
+const refuseUnparsed = (error: NodeJS.ErrnoException, socket: Net.Socket) => {
   if (error.code === "ECONNRESET" || !socket.writable) return socket.destroy()
   const [status, message] = refusals[error.code ?? ""] ?? ["400 Bad Request", "this is not an HTTP/1.1 request"]
   const body = JSON.stringify({ error: message })
@@ -39,7 +54,43 @@ const refuse = (error: NodeJS.ErrnoException, socket: Socket) => {
   )
 }
 
-const why = (error: NodeJS.ErrnoException, address: Address) => {
+/** Headers that some refusals carry: RFC 6750, 3 and RFC 9110, 10.2.3. */
+const refusalHeaders: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+  Unauthorized: { "www-authenticate": 'Bearer realm="nexus"' },
+  Overloaded: { "retry-after": "1" }
+}
+
+const refuse = (error: ApiError, response: Http.ServerResponse) => {
+  const { body, status } = toWire(error)
+  const text = JSON.stringify(body)
+  response.writeHead(status, {
+    "content-type": "application/json",
+    "content-length": Buffer.byteLength(text),
+    "x-content-type-options": "nosniff",
+    ...refusalHeaders[error._tag]
+  })
+  response.end(text)
+}
+
+/** Lets in what may come in, as much of it as can be served at once, before anything of it is routed or read. */
+const gate = (handler: Http.RequestListener, policy: AdmissionPolicy): Http.RequestListener => {
+  let inFlight = 0
+  return (request, response) => {
+    const refusal = admit(request, policy)
+    if (refusal !== undefined) return refuse(refusal, response)
+    if (inFlight >= maxInFlight) {
+      return refuse(
+        new Overloaded({ error: `${maxInFlight} requests are under way; come again in a second` }),
+        response
+      )
+    }
+    inFlight++
+    response.once("close", () => inFlight--)
+    return handler(request, response)
+  }
+}
+
+const why = (error: NodeJS.ErrnoException, address: Address): string => {
   const wanted = formatAddress(address)
   switch (error.code) {
     case "EADDRINUSE":
@@ -48,21 +99,57 @@ const why = (error: NodeJS.ErrnoException, address: Address) => {
     case "ENOTFOUND":
       return `${wanted} is not an address of this machine: set another with api.listen`
     case "EACCES":
-      return `${wanted} needs more rights than nexusd has: set a port above 1023 with api.listen`
+      return `${wanted} needs more rights than nexusd has: set another address with api.listen`
     default:
       return `cannot listen on ${wanted}: ${error.message}`
   }
 }
 
+const isAnswered = (path: string) =>
+  Effect.async<boolean>((resume) => {
+    const socket = Net.connect({ path })
+    const answer = (answered: boolean) => {
+      socket.destroy()
+      resume(Effect.succeed(answered))
+    }
+    socket.once("connect", () => answer(true))
+    socket.once("error", () => answer(false))
+  })
+
+/** Makes the way free for a socket at `path`: its folder is made, one that a dead daemon left behind is removed. */
+const clearPath = (path: string) =>
+  Effect.gen(function* () {
+    const refused = (problem: string) => new CannotListen({ message: `cannot listen on unix:${path}: ${problem}` })
+    const found = yield* Effect.try({
+      try: () => {
+        mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
+        return lstatSync(path, { throwIfNoEntry: false })
+      },
+      catch: (error) => refused(String(error))
+    })
+    if (found === undefined) return
+    if (!found.isSocket()) return yield* refused("a file that is no socket is there")
+    if (yield* isAnswered(path)) return yield* refused("another daemon answers there")
+    yield* Effect.try({ try: () => rmSync(path), catch: (error) => refused(String(error)) })
+  })
+
 const listen = (server: Http.Server, address: Address) =>
   Effect.async<Address, CannotListen>((resume) => {
     const onError = (error: Error) => resume(Effect.fail(new CannotListen({ message: why(error, address) })))
     server.once("error", onError)
+    // A socket file has no mode of its own until it exists; nobody else may connect even before the chmod.
+    const umask = process.umask(0o177)
     server.listen(address, () => {
       server.off("error", onError)
-      const { address: host, port } = server.address() as AddressInfo
-      resume(Effect.succeed({ host, port }))
+      const actual = server.address()
+      if ("path" in address) chmodSync(address.path, 0o600)
+      resume(
+        Effect.succeed(
+          typeof actual === "object" && actual !== null ? { host: actual.address, port: actual.port } : address
+        )
+      )
     })
+    process.umask(umask)
   })
 
 /** Takes no more connections, lets requests in flight finish, and cuts off those that take too long. */
@@ -82,14 +169,21 @@ const drain = (server: Http.Server) =>
  * Serves `app` at `address` until the scope closes; gives back the address it got, which differs when port 0 was asked
  * for.
  */
-export const serve = (app: HttpApp.Default, address: Address): Effect.Effect<Address, CannotListen, Scope.Scope> =>
+export const serve = (
+  app: HttpApp.Default,
+  address: Address,
+  options?: Partial<ListenerOptions>
+): Effect.Effect<Address, CannotListen, Scope.Scope> =>
   Effect.gen(function* () {
     const handler = yield* Effect.locally(
       NodeHttpServer.makeHandler(app),
       HttpMiddleware.currentTracerDisabledWhen,
       () => true
     )
-    const server = Http.createServer(limits, handler)
-    server.on("clientError", refuse)
+    if ("path" in address) yield* clearPath(address.path)
+    const { maxConnections, ...policy } = { ...defaults, ...options }
+    const server = Http.createServer(limits, gate(handler, policy))
+    server.maxConnections = maxConnections
+    server.on("clientError", refuseUnparsed)
     return yield* Effect.acquireRelease(listen(server, address), () => drain(server))
   })

@@ -2,90 +2,107 @@ import * as Path from "node:path"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Schema from "effect/Schema"
-import * as SchemaAST from "effect/SchemaAST"
-import { Address, defaultAddress } from "../domain/Address.js"
-import { oneOf } from "../domain/Bounds.js"
+import { Address, defaultAddress, formatAddress, isLocal } from "../domain/Address.js"
+import { boundedInt, oneOf } from "../domain/Bounds.js"
 import { strict } from "../domain/Vm.js"
 import { BadConfig, explain, isMissing, readConfigFile } from "../system/ConfigFile.js"
+import { decodeText } from "../system/SchemaText.js"
+import { readToken } from "../system/Token.js"
 import { configFolder, stateFolder } from "../system/UserFolders.js"
 
-const ifSet = <A, I>(schema: Schema.Schema<A, I>) => Schema.optionalWith(schema, { exact: true })
+/** Every setting, by section and key. `api.listen` is `NEXUS_API_LISTEN` in the environment. */
+const keys = {
+  api: {
+    listen: Address,
+    allowed_hosts: Schema.Array(Schema.NonEmptyString),
+    max_connections: boundedInt(1, 65_535, "Connections at once"),
+    token_file: Schema.NonEmptyString
+  },
+  database: { url: Schema.NonEmptyString },
+  log: { level: oneOf(["debug", "info", "warning", "error"], "Log level") }
+} as const
 
-/** What nexus.yaml may hold. Each key can be set in the environment too: `api.listen` as `NEXUS_API_LISTEN`. */
+const exact = { exact: true } as const
+
+/** What nexus.yaml may hold. */
 const Settings = Schema.Struct({
-  api: ifSet(
-    Schema.Struct({
-      /** Where the API is served. */
-      listen: ifSet(Address)
-    })
-  ),
-  database: ifSet(
-    Schema.Struct({
-      /** Path of the SQLite database. */
-      url: ifSet(Schema.NonEmptyString)
-    })
-  ),
-  log: ifSet(
-    Schema.Struct({
-      /** The least that is worth a line. */
-      level: ifSet(oneOf(["debug", "info", "warning", "error"], "Log level"))
-    })
-  )
+  api: Schema.optionalWith(Schema.partialWith(Schema.Struct(keys.api), exact), exact),
+  database: Schema.optionalWith(Schema.partialWith(Schema.Struct(keys.database), exact), exact),
+  log: Schema.optionalWith(Schema.partialWith(Schema.Struct(keys.log), exact), exact)
 }).annotations({ parseOptions: strict })
-type Settings = typeof Settings.Type
 
 /** The settings that are in force. */
 export interface Config {
   readonly listen: Address
+  readonly allowedHosts: ReadonlyArray<string>
+  readonly maxConnections: number
+  readonly token: string | undefined
   readonly database: string
-  readonly logLevel: "debug" | "info" | "warning" | "error"
+  readonly logLevel: typeof keys.log.level.Type
 }
 
 /** Where settings are looked for when no file is named. */
 export const defaultConfigPath = (): string => Path.join(configFolder(), "nexus", "nexus.yaml")
+/** Where the token is kept when the settings name no file. */
+export const defaultTokenPath = (): string => Path.join(configFolder(), "nexus", "token")
 const defaultDatabasePath = (): string => Path.join(stateFolder(), "nexus", "nexus.db")
 
-/** Every key of the settings, with the environment variable that overrides it. */
-const variables = SchemaAST.getPropertySignatures(Settings.ast).flatMap((section) =>
-  SchemaAST.getPropertySignatures(section.type).map((key) => ({
-    section: String(section.name),
-    key: String(key.name),
-    variable: `NEXUS_${String(section.name)}_${String(key.name)}`.toUpperCase()
-  }))
-)
-
-const decode = Schema.decodeUnknownEither(Settings)
-
-/** The settings that the environment holds, one by one, each with an error of its own. */
-const fromEnvironment = (environment: NodeJS.ProcessEnv) =>
-  Effect.forEach(variables, ({ key, section, variable }) => {
-    const value = environment[variable]
-    return value === undefined
-      ? Effect.succeed<Settings>({})
+const fromEnvironment = <A, I>(section: string, key: string, schema: Schema.Schema<A, I>) =>
+  Effect.suspend(() => {
+    const variable = `NEXUS_${section}_${key}`.toUpperCase()
+    const text = process.env[variable]
+    return text === undefined
+      ? Effect.succeed(undefined)
       : Either.mapLeft(
-          decode({ [section]: { [key]: value } }),
-          (error) => new BadConfig({ message: explain(error).replace(`${section}.${key}`, variable) })
+          decodeText(schema)(text),
+          (error) => new BadConfig({ message: `${variable}: ${explain(error)}` })
         )
   })
 
-/** Reads the settings: a flag beats the environment, which beats the file, which beats the default. */
-export const loadConfig = (flags: {
+const fromFile = (path: string | undefined) =>
+  readConfigFile(path ?? defaultConfigPath(), Settings).pipe(
+    Effect.catchIf(
+      (error) => path === undefined && isMissing(error.cause),
+      () => Effect.succeed<typeof Settings.Type>({})
+    )
+  )
+
+/** An address that other machines reach is for those who hold the token. */
+const checkReach = (listen: Address, token: string | undefined) =>
+  isLocal(listen) || token !== undefined
+    ? Effect.void
+    : new BadConfig({
+        message:
+          `api.listen ${formatAddress(listen)} can be reached from other machines, and no token is asked for: ` +
+          `run nexusd token new, then add under api: the line token_file: ${defaultTokenPath()}`
+      })
+
+/** What a command line says of the settings. */
+export interface Flags {
   readonly config: string | undefined
   readonly database: string | undefined
-}): Effect.Effect<Config, BadConfig> =>
+}
+
+/** Reads the settings: a flag beats the environment, which beats the file, which beats the default. */
+export const loadConfig = (flags: Flags): Effect.Effect<Config, BadConfig> =>
   Effect.gen(function* () {
-    const file = yield* readConfigFile(flags.config ?? defaultConfigPath(), Settings).pipe(
-      Effect.catchIf(
-        (error) => flags.config === undefined && isMissing(error.cause),
-        () => Effect.succeed<Settings>({})
-      )
-    )
-    const layers = [...(yield* fromEnvironment(process.env)).reverse(), file]
-    const first = <A>(pick: (settings: Settings) => A | undefined): A | undefined =>
-      layers.map(pick).find((value) => value !== undefined)
-    return {
-      listen: first(({ api }) => api?.listen) ?? defaultAddress,
-      database: Path.resolve(flags.database ?? first(({ database }) => database?.url) ?? defaultDatabasePath()),
-      logLevel: first(({ log }) => log?.level) ?? "info"
+    const { api, database, log } = yield* fromFile(flags.config)
+    const listen = (yield* fromEnvironment("api", "listen", keys.api.listen)) ?? api?.listen
+    const hosts = (yield* fromEnvironment("api", "allowed_hosts", keys.api.allowed_hosts)) ?? api?.allowed_hosts
+    const connections =
+      (yield* fromEnvironment("api", "max_connections", keys.api.max_connections)) ?? api?.max_connections
+    const tokenFile = (yield* fromEnvironment("api", "token_file", keys.api.token_file)) ?? api?.token_file
+    const url = (yield* fromEnvironment("database", "url", keys.database.url)) ?? database?.url
+    const level = (yield* fromEnvironment("log", "level", keys.log.level)) ?? log?.level
+
+    const config: Config = {
+      listen: listen ?? defaultAddress,
+      allowedHosts: (hosts ?? []).map((host) => host.toLowerCase()),
+      maxConnections: connections ?? 512,
+      token: tokenFile === undefined ? undefined : yield* readToken(tokenFile),
+      database: Path.resolve(flags.database ?? url ?? defaultDatabasePath()),
+      logLevel: level ?? "info"
     }
+    yield* checkReach(config.listen, config.token)
+    return config
   })

@@ -1,25 +1,20 @@
-import { statSync } from "node:fs"
-import * as FileSystem from "@effect/platform/FileSystem"
-import * as Path from "@effect/platform/Path"
+import { chmodSync, existsSync, mkdirSync, statSync, writeFileSync } from "node:fs"
+import { dirname } from "node:path"
 import * as SqlClient from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Context from "effect/Context"
-import * as Data from "effect/Data"
-import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import { StoreUnavailable } from "../domain/Errors.js"
 import { DatabaseStatus } from "../domain/Health.js"
-import { create, drop, inspect, isUnusable, schemaVersion, type Unusable } from "./DatabaseSchema.js"
+import { cannotUse, copy, DatabaseRefused, refuse, timeStamp, withFiles } from "./DatabaseFiles.js"
+import { create, drop, inspect, isUnusable } from "./DatabaseSchema.js"
 import * as GroupCommit from "./GroupCommit.js"
 import { openReadOnly, openReadWrite, transaction } from "./SqliteConnection.js"
 import { isBusy, isSqlError, toUnavailable } from "./SqliteFailure.js"
 import { StoreStatus } from "./StoreStatus.js"
-
-/** The daemon can't use this database; `message` says what it found and what to do. */
-export class DatabaseRefused extends Data.TaggedError("DatabaseRefused")<{ readonly message: string }> {}
 
 /** The one SQLite database of this daemon, opened, checked and set up. */
 export class Database extends Context.Tag("nexus/Database")<
@@ -47,71 +42,42 @@ const retryBusy = <A, E, R>(effect: Effect.Effect<A, E | SqlError, R>) =>
     schedule: Schedule.jittered(Schedule.spaced("20 millis")).pipe(Schedule.upTo("4 seconds"))
   })
 
-/** What to do about a database that can't be used. */
-const refusal = (path: string, contents: Unusable): string => {
-  const elsewhere = "give another file with --db PATH"
-  switch (contents._tag) {
-    case "Newer":
-      return `${path} has schema version ${contents.version}, made by a newer nexusd (this one knows ${schemaVersion}): upgrade nexusd, or ${elsewhere}`
-    case "Foreign":
-      return `${path} is not a Nexus database (${contents.found}): ${elsewhere}`
-    case "Damaged":
-      return `${path} is damaged (${contents.found}): put a backup in its place, or ${elsewhere}`
-  }
-}
-
 /** Keeps a copy of an older database beside it, then makes the current schema in its place, all under one write lock. */
 const upgrade = (sql: SqlClient.SqlClient, path: string, from: number) =>
   Effect.gen(function* () {
-    const fs = yield* FileSystem.FileSystem
-    const stamp = DateTime.formatIso(yield* DateTime.now).replace(/[-:]|\.\d+/g, "")
-    const backup = `${path}.v${from}-${stamp}.bak`
-    const unfinished = `${path}.bak-unfinished`
-    yield* fs.remove(unfinished, { force: true })
-    yield* fs.writeFile(unfinished, new Uint8Array(), { mode: 0o600 })
-    // A second connection, since VACUUM can't run inside this one's transaction; it reads what the lock holds still.
-    yield* Effect.scoped(Effect.flatMap(openReadOnly(path), (reader) => reader`VACUUM INTO ${unfinished}`))
-    yield* Effect.scoped(Effect.flatMap(fs.open(unfinished, { flag: "r+" }), (file) => file.sync))
-    yield* fs.rename(unfinished, backup)
+    const kept = `${path}.v${from}-${yield* timeStamp}.bak`
+    // Copied over a connection of its own, which reads what the lock holds still.
+    yield* copy(path, kept)
     yield* drop(sql)
     yield* create(sql)
     yield* Effect.logWarning(
-      `${path} had schema version ${from}; it is kept as ${backup}, and a fresh database takes its place`
+      `${path} had schema version ${from}; it is kept as ${kept}, and a fresh database takes its place`
     )
   })
 
 /** Opens the file at `path`, made if there is none, and leaves it with the current schema or untouched. */
 const prepare = (path: string) =>
   Effect.gen(function* () {
-    const fs = yield* FileSystem.FileSystem
-    yield* fs.makeDirectory((yield* Path.Path).dirname(path), { recursive: true, mode: 0o700 })
-    const refuse = (contents: Unusable) => new DatabaseRefused({ message: refusal(path, contents) })
-
-    if (yield* fs.exists(path)) {
+    yield* withFiles(path, () => mkdirSync(dirname(path), { recursive: true, mode: 0o700 }))
+    if (existsSync(path)) {
       const contents = yield* Effect.scoped(Effect.flatMap(openReadOnly(path), inspect))
-      if (isUnusable(contents)) return yield* refuse(contents)
-    } else {
-      yield* fs.writeFile(path, new Uint8Array(), { flag: "a", mode: 0o600 })
+      if (isUnusable(contents)) return yield* refuse(path, contents)
     }
-
+    yield* withFiles(path, () => {
+      writeFileSync(path, "", { flag: "a", mode: 0o600 })
+      chmodSync(path, 0o600)
+    })
     const sql = yield* openReadWrite(path)
     const settle = Effect.gen(function* () {
       // Looked at again under the lock: another daemon may have been here since.
       const contents = yield* inspect(sql)
-      if (isUnusable(contents)) return yield* refuse(contents)
+      if (isUnusable(contents)) return yield* refuse(path, contents)
       if (contents._tag === "Empty") yield* create(sql)
       if (contents._tag === "Older") yield* upgrade(sql, path, contents.version)
     })
     yield* retryBusy(transaction(sql, settle))
     return sql
-  }).pipe(
-    retryBusy,
-    Effect.catchTags({
-      SqlError: ({ cause }) => new DatabaseRefused({ message: `cannot use ${path}: ${String(cause)}` }),
-      SystemError: ({ message }) => new DatabaseRefused({ message: `cannot use ${path}: ${message}` }),
-      BadArgument: ({ message }) => new DatabaseRefused({ message: `cannot use ${path}: ${message}` })
-    })
-  )
+  }).pipe(retryBusy, Effect.mapError(cannotUse(path)))
 
 const decodeStatus = Schema.decodeUnknown(DatabaseStatus)
 
@@ -121,13 +87,15 @@ const fileAt = (path: string): string | undefined => {
 }
 
 /** The database at `path`, with its schema made or upgraded as need be. */
-export const layer = (
-  path: string
-): Layer.Layer<Database | StoreStatus | SqlClient.SqlClient, DatabaseRefused, FileSystem.FileSystem | Path.Path> =>
+export const layer = (path: string): Layer.Layer<Database | StoreStatus | SqlClient.SqlClient, DatabaseRefused> =>
   Layer.scopedContext(
     Effect.gen(function* () {
+      const before = fileAt(path)
       const sql = yield* prepare(path)
       const opened = fileAt(path)
+      if (before !== undefined && before !== opened) {
+        return yield* new DatabaseRefused({ message: `${path} was replaced while it was opened: start again` })
+      }
 
       // SQLite goes on writing into a file that was removed or replaced: such a write would be lost with the process.
       const inPlace = Effect.suspend(() =>

@@ -43,3 +43,18 @@ export const transaction = <A, E, R>(sql: SqlClient.SqlClient, body: Effect.Effe
       )
     })
   )
+
+/**
+ * Does something while no other process has the database open, nor can open it. Its log is merged into it first, so that
+ * the file is the whole of it.
+ */
+export const exclusively = <A, E, R>(filename: string, use: Effect.Effect<A, E, R>) =>
+  Effect.gen(function* () {
+    const sql = yield* open({ filename, disableWAL: true })
+    yield* sql`PRAGMA busy_timeout = 50`
+    // Leaving WAL mode takes the lock that every connection in WAL mode shares for as long as it is open.
+    yield* sql`PRAGMA journal_mode = DELETE`
+    yield* sql`PRAGMA locking_mode = EXCLUSIVE`
+    yield* sql`BEGIN EXCLUSIVE`
+    return yield* use
+  }).pipe(Effect.scoped)

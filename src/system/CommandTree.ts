@@ -115,12 +115,13 @@ const descriptionOf = (tree: CommandTree): string =>
 export const commandLine = ({ path }: Place): string => path.map(({ name }) => name).join(" ")
 
 /** Help for a place: the whole command line, then every argument and option with its bounds and default. */
-export const helpText = (place: Place, footer: ReadonlyArray<Entry>): string => {
+export const helpText = (place: Place, footer: ReadonlyArray<Entry>, runsAlone: boolean): string => {
   const [root, ...below] = place.path
   const here = below.at(-1) ?? root
   const own = sections(here.help)
+  const commandWord = here === root && runsAlone ? "[COMMAND]" : "<COMMAND>"
   const words = [root.name, root.usage, ...below.map(({ name }) => name), below.length === 0 ? "" : here.usage]
-  const usage = [...words, here.children.length === 0 ? "" : "<COMMAND>"].filter((word) => word !== "").join(" ")
+  const usage = [...words, here.children.length === 0 ? "" : commandWord].filter((word) => word !== "").join(" ")
   const global = [...(sections(root.help).get("OPTIONS") ?? []), ...footer]
   return [
     descriptionOf(here),

@@ -25,6 +25,8 @@ export interface Program<Name extends string, E, A> {
   readonly tree: CommandTree
   /** Options of the root command that take a value and may stand anywhere on the line. */
   readonly globals: ReadonlyArray<string>
+  /** Whether the root command does something without a command below it. */
+  readonly runsAlone: boolean
   readonly failure: (error: E) => Failure
   /** The exit code when SIGINT or SIGTERM ends it. */
   readonly interrupted: ExitCode
@@ -70,13 +72,14 @@ const parseError = (place: Place, error: ValidationError.ValidationError): Failu
 }
 
 /** What a line asks for before any command is run: help, the version, or a command that is not there. */
-const before = (place: Place, args: ReadonlyArray<string>): string | Failure | undefined => {
+const before = (place: Place, args: ReadonlyArray<string>, runsAlone: boolean): string | Failure | undefined => {
   const words = args.includes("--") ? args.slice(0, args.indexOf("--")) : args
-  if (words.includes("--help") || words.includes("-h")) return helpText(place, footer)
+  if (words.includes("--help") || words.includes("-h")) return helpText(place, footer, runsAlone)
   if (words.includes("--version")) return `${place.path[0].name} ${version}`
   if (words.some((word) => /^--(completions|log-level|wizard)\b/.test(word))) return undefined
   const here = place.path.at(-1)
   if (here === undefined || here.children.length === 0) return undefined
+  if (runsAlone && place.path.length === 1 && place.unknown === undefined) return undefined
   const choices = `expected one of ${here.children.map(({ name }) => name).join(", ")}`
   return place.unknown === undefined
     ? usageError(place, `missing command: ${choices}`)
@@ -92,7 +95,7 @@ const execute = <Name extends string, E, A>(program: Program<Name, E, A>, argv: 
       Effect.sync(() => process.stderr.write(`${message}\n`)),
       exitCode
     )
-  const answer = before(place, args)
+  const answer = before(place, args, program.runsAlone)
   if (typeof answer === "string") return Effect.as(Console.log(answer), ExitCode.ok)
   if (answer !== undefined) return report(answer)
   // The library prints what is wrong with a line and then fails with it; it is said once, below.

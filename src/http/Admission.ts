@@ -1,0 +1,63 @@
+import { createHash, timingSafeEqual } from "node:crypto"
+import type { IncomingMessage } from "node:http"
+import { formatAddress } from "../domain/Address.js"
+import { show } from "../domain/Bounds.js"
+import { Forbidden, Unauthorized } from "./ApiErrors.js"
+
+/** Who may use the daemon. */
+export interface AdmissionPolicy {
+  /** Names, with or without a port, under which the daemon may be asked for besides its own address and localhost. */
+  readonly allowedHosts: ReadonlyArray<string>
+  /** The bearer token (RFC 6750) that every request must carry, if any. */
+  readonly token: string | undefined
+}
+
+const digest = (text: string) => createHash("sha256").update(text).digest()
+
+/** Compares in a time that tells nothing of the token, not even its length. */
+const isToken = (given: string | undefined, token: string): boolean => {
+  const credentials = /^Bearer +(\S+) *$/i.exec(given ?? "")?.[1]
+  return timingSafeEqual(digest(credentials ?? ""), digest(token)) && credentials !== undefined
+}
+
+/** The hosts that mean this daemon, on the connection that a request came in by. */
+const ownHosts = ({ localAddress = "", localPort = 0 }: IncomingMessage["socket"]): ReadonlyArray<string> => {
+  // A dual-stack socket shows IPv4 addresses as ::ffff:a.b.c.d.
+  const own = localAddress.replace(/^::ffff:(?=\d+\.)/, "")
+  return [own, "localhost", "127.0.0.1", "::1"].map((host) => formatAddress({ host, port: localPort }))
+}
+
+const isAllowedHost = (host: string, request: IncomingMessage, allowed: ReadonlyArray<string>): boolean => {
+  const name = host.replace(/:\d+$/, "")
+  return ownHosts(request.socket).includes(host) || allowed.includes(host) || allowed.includes(name)
+}
+
+/**
+ * Decides, by its head alone, whether a request may come in; gives back the refusal if not.
+ *
+ * A page on any site can make the user's browser send requests here. It can't choose their Host, unless its own name
+ * resolves to this machine (DNS rebinding: CVE-2018-5702, CVE-2024-28224, CVE-2025-66414), nor hide their Origin (RFC
+ * 6454) and Sec-Fetch-Site (W3C Fetch Metadata). No web page reaches a Unix socket, so any Host will do there.
+ */
+export const admit = (
+  request: IncomingMessage,
+  { allowedHosts, token }: AdmissionPolicy
+): Forbidden | Unauthorized | undefined => {
+  const { authorization, host = "", origin, "sec-fetch-site": site } = request.headers
+  const overNetwork = request.socket.localPort !== undefined
+  if (overNetwork && !isAllowedHost(host.toLowerCase(), request, allowedHosts)) {
+    return new Forbidden({
+      error: `Host ${show(host)} is not this daemon; a name that should be goes into api.allowed_hosts`
+    })
+  }
+  if (origin !== undefined && !(overNetwork && [`http://${host}`, `https://${host}`].includes(origin.toLowerCase()))) {
+    return new Forbidden({ error: `requests of web pages from ${show(origin)} are refused` })
+  }
+  if (site === "cross-site" || site === "same-site") {
+    return new Forbidden({ error: "requests of web pages from other sites are refused" })
+  }
+  if (token !== undefined && !isToken(authorization, token)) {
+    return new Unauthorized({ error: "this daemon asks for its token: send it as Authorization: Bearer TOKEN" })
+  }
+  return undefined
+}

@@ -1,0 +1,120 @@
+import { closeSync, existsSync, fsyncSync, linkSync, openSync, renameSync, rmSync, writeFileSync } from "node:fs"
+import { dirname } from "node:path"
+import * as Data from "effect/Data"
+import * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import { inspect, isUnusable, schemaVersion, type Unusable } from "./DatabaseSchema.js"
+import { exclusively, openReadOnly } from "./SqliteConnection.js"
+import { isBusy, isSqlError } from "./SqliteFailure.js"
+
+/** A database can't be used; `message` says what was found and what to do. */
+export class DatabaseRefused extends Data.TaggedError("DatabaseRefused")<{ readonly message: string }> {}
+
+const advice = (contents: Unusable): string => {
+  const elsewhere = "give another file with --db PATH"
+  switch (contents._tag) {
+    case "Newer":
+      return `has schema version ${contents.version}, made by a newer nexusd (this one knows ${schemaVersion}): upgrade nexusd, or ${elsewhere}`
+    case "Foreign":
+      return `is not a Nexus database (${contents.found}): ${elsewhere}`
+    case "Damaged":
+      return `is damaged (${contents.found}): put a backup in its place with nexusd restore, or ${elsewhere}`
+  }
+}
+
+/** Says what was found in a database that can't be used, and what to do about it. */
+export const refuse = (path: string, contents: Unusable): DatabaseRefused =>
+  new DatabaseRefused({ message: `${path} ${advice(contents)}` })
+
+/** Any failure with a file, said of that file. */
+export const cannotUse =
+  (path: string) =>
+  (cause: unknown): DatabaseRefused =>
+    cause instanceof DatabaseRefused
+      ? cause
+      : new DatabaseRefused({ message: `cannot use ${path}: ${String(isSqlError(cause) ? cause.cause : cause)}` })
+
+/** Does something with files, all of which may fail. */
+export const withFiles = <A>(path: string, use: () => A) => Effect.try({ try: use, catch: cannotUse(path) })
+
+const sync = (path: string) => {
+  const file = openSync(path, "r")
+  fsyncSync(file)
+  closeSync(file)
+}
+
+/** A UTC time as it stands in a file's name: 20260218T143006Z. */
+export const timeStamp = Effect.map(DateTime.now, (now) => DateTime.formatIso(now).replace(/[-:]|\.\d+/g, ""))
+
+/** Copies a database, as of one moment, into a new file that is its owner's alone. It has its name once it is on disk. */
+export const copy = (from: string, to: string) =>
+  Effect.gen(function* () {
+    const unfinished = `${to}.unfinished`
+    yield* withFiles(to, () => {
+      if (existsSync(to)) throw new DatabaseRefused({ message: `${to} exists: give a name that is free` })
+      rmSync(unfinished, { force: true })
+      writeFileSync(unfinished, "", { mode: 0o600 })
+    })
+    yield* Effect.scoped(Effect.flatMap(openReadOnly(from), (sql) => sql`VACUUM INTO ${unfinished}`))
+    yield* withFiles(to, () => {
+      sync(unfinished)
+      // A link fails where a name is taken; a rename would replace what has it.
+      linkSync(unfinished, to)
+      rmSync(unfinished)
+      sync(dirname(to))
+    })
+  }).pipe(Effect.mapError(cannotUse(to)))
+
+/** Checks every page, index and constraint of a database; gives back the number of VM records. */
+export const check = (path: string): Effect.Effect<number, DatabaseRefused> =>
+  Effect.gen(function* () {
+    if (!existsSync(path)) return yield* new DatabaseRefused({ message: `${path} does not exist` })
+    const sql = yield* openReadOnly(path)
+    const contents = yield* inspect(sql)
+    if (isUnusable(contents)) return yield* refuse(path, contents)
+    if (contents._tag !== "Current") {
+      return yield* new DatabaseRefused({ message: `${path} does not have schema version ${schemaVersion}` })
+    }
+    const [first] = yield* sql<{ integrity_check: string }>`PRAGMA integrity_check`
+    if (first?.integrity_check !== "ok")
+      return yield* refuse(path, { _tag: "Damaged", found: `${first?.integrity_check}` })
+    const [row] = yield* sql<{ vms: number }>`SELECT count(*) AS vms FROM vms`
+    return row?.vms ?? 0
+  }).pipe(Effect.scoped, Effect.mapError(cannotUse(path)))
+
+/** Writes a verified copy of a database, live or not, to a file that does not exist yet. */
+export const backup = (path: string, to: string): Effect.Effect<number, DatabaseRefused> =>
+  check(path).pipe(Effect.zipRight(copy(path, to)), Effect.zipRight(check(to)))
+
+/**
+ * Puts a backup in a database's place, and keeps what was there; gives back the name it is kept under, if there was
+ * anything. Fails while any process has the database open.
+ */
+export const restore = (path: string, from: string): Effect.Effect<string | undefined, DatabaseRefused> =>
+  Effect.gen(function* () {
+    yield* check(from)
+    const incoming = `${path}.restoring`
+    const kept = `${path}.replaced-${yield* timeStamp}.bak`
+    yield* withFiles(incoming, () => rmSync(incoming, { force: true }))
+    const swap = withFiles(path, () => {
+      linkSync(path, kept)
+      // What a damaged database left beside itself is of no use to the new one, and would spoil it.
+      for (const part of ["-wal", "-shm", "-journal"]) {
+        if (existsSync(`${path}${part}`)) renameSync(`${path}${part}`, `${kept}${part}`)
+      }
+      renameSync(incoming, path)
+      sync(dirname(path))
+    })
+    if (!existsSync(path)) {
+      yield* copy(from, path)
+      return undefined
+    }
+    yield* copy(from, incoming)
+    yield* exclusively(path, swap).pipe(
+      Effect.catchIf(isSqlError, (error) =>
+        isBusy(error) ? new DatabaseRefused({ message: `${path} is open in another process: stop nexusd first` }) : swap
+      ),
+      Effect.ensuring(Effect.sync(() => rmSync(incoming, { force: true })))
+    )
+    return kept
+  })
