@@ -6,9 +6,9 @@ import * as Usage from "@effect/cli/Usage"
 /** A command as the help shows it, with the commands below it. */
 export interface CommandTree {
   readonly name: string
-  /** Its options and arguments, such as `[--vcpu N] <NAME>`. */
-  readonly usage: string
-  readonly help: HelpDoc.HelpDoc
+  /** Its options and arguments, such as `[--vcpu N] <NAME>`; made when asked for, which most runs never do. */
+  readonly usage: () => string
+  readonly help: () => HelpDoc.HelpDoc
   readonly children: ReadonlyArray<CommandTree>
 }
 
@@ -37,12 +37,13 @@ export const commandTree = <Name extends string, R, E, A>(
   children: ReadonlyArray<CommandTree> = []
 ): CommandTree => ({
   name,
-  usage: Usage.enumerate(Command.getUsage(command), cliConfig)
-    .map((span) => bare(plain(HelpDoc.p(span))))
-    .join(" ")
-    .slice(name.length)
-    .trim(),
-  help: Command.getHelp(command, cliConfig),
+  usage: () =>
+    Usage.enumerate(Command.getUsage(command), cliConfig)
+      .map((span) => bare(plain(HelpDoc.p(span))))
+      .join(" ")
+      .slice(name.length)
+      .trim(),
+  help: () => Command.getHelp(command, cliConfig),
   children
 })
 
@@ -109,7 +110,7 @@ const leaves = (tree: CommandTree, before: string): ReadonlyArray<Entry> =>
     : tree.children.flatMap((child) => leaves(child, `${before}${tree.name} `))
 
 const descriptionOf = (tree: CommandTree): string =>
-  (sections(tree.help).get("DESCRIPTION") ?? []).map(([, text]) => text).join(" ")
+  (sections(tree.help()).get("DESCRIPTION") ?? []).map(([, text]) => text).join(" ")
 
 /** The words that lead to a place, as one types them. */
 export const commandLine = ({ path }: Place): string => path.map(({ name }) => name).join(" ")
@@ -118,11 +119,11 @@ export const commandLine = ({ path }: Place): string => path.map(({ name }) => n
 export const helpText = (place: Place, footer: ReadonlyArray<Entry>, runsAlone: boolean): string => {
   const [root, ...below] = place.path
   const here = below.at(-1) ?? root
-  const own = sections(here.help)
+  const own = sections(here.help())
   const commandWord = here === root && runsAlone ? "[COMMAND]" : "<COMMAND>"
-  const words = [root.name, root.usage, ...below.map(({ name }) => name), below.length === 0 ? "" : here.usage]
+  const words = [root.name, root.usage(), ...below.map(({ name }) => name), below.length === 0 ? "" : here.usage()]
   const usage = [...words, here.children.length === 0 ? "" : commandWord].filter((word) => word !== "").join(" ")
-  const global = [...(sections(root.help).get("OPTIONS") ?? []), ...footer]
+  const global = [...(sections(root.help()).get("OPTIONS") ?? []), ...footer]
   return [
     descriptionOf(here),
     `USAGE\n  ${usage}`,

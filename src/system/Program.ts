@@ -67,7 +67,7 @@ const usageError = (place: Place, problem: string): Failure => ({
 const parseError = (place: Place, error: ValidationError.ValidationError): Failure => {
   const problem = plain(error.error)
   const option = /^Received unknown argument: '(--?[\w-]+)'$/.exec(problem)?.[1]
-  const known = option !== undefined && place.path.some(({ usage }) => new RegExp(`${option}\\b`).test(usage))
+  const known = option !== undefined && place.path.some(({ usage }) => new RegExp(`${option}\\b`).test(usage()))
   return usageError(place, known ? `option ${option} takes one value, and can be given once` : problem)
 }
 

@@ -1,16 +1,17 @@
 import type * as Either from "effect/Either"
-import * as JSONSchema from "effect/JSONSchema"
+import * as Option from "effect/Option"
 import type * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
+import * as SchemaAST from "effect/SchemaAST"
 
-/** What a schema says of itself: whether it is a number or a list, its description and its bounds. */
-export const factsOf = <A, I>(schema: Schema.Schema<A, I>) => {
-  const json = JSONSchema.make(schema)
-  const type = "type" in json ? json.type : undefined
+/** What a schema's annotations say of it: whether it is a number, its description and its bounds. */
+export const factsOf = <A, I>({ ast }: Schema.Schema<A, I>) => {
+  const encoded = ast._tag === "Transformation" ? ast.from : ast
+  const json = Option.getOrElse(SchemaAST.getJSONSchemaAnnotation(encoded), (): object => ({}))
   return {
-    isNumber: type === "integer" || type === "number",
-    isList: type === "array",
-    description: "description" in json ? `${json.description}` : "",
+    isNumber: "type" in json && json.type === "integer",
+    isList: encoded._tag === "TupleType",
+    description: Option.getOrElse(SchemaAST.getDescriptionAnnotation(encoded), () => ""),
     bounds: "minimum" in json && "maximum" in json ? `, ${json.minimum} to ${json.maximum}` : ""
   }
 }
