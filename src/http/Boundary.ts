@@ -3,8 +3,8 @@ import type * as HttpApp from "@effect/platform/HttpApp"
 import type { RouteNotFound as NoRoute, RequestError } from "@effect/platform/HttpServerError"
 import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
+import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
 import * as Cause from "effect/Cause"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { show } from "../domain/Bounds.js"
 import {
@@ -16,11 +16,9 @@ import {
   RouteNotFound,
   toWire
 } from "./ApiErrors.js"
-import { withCheckedBody } from "./RequestBody.js"
+import { hasBody, withCheckedBody } from "./RequestBody.js"
+import { requestIdHeader } from "./RequestId.js"
 import { methodsOf, unknownParameters } from "./Routes.js"
-
-/** A request that takes longer is worth a line in the log. */
-const slow = Duration.seconds(1)
 
 /** What can go wrong in the library, beside the errors that the API declares. */
 type Failure = ApiError | HttpApiDecodeError | RequestError | NoRoute
@@ -65,6 +63,10 @@ const toApiError = (cause: Cause.Cause<unknown>, request: HttpServerRequest.Http
   )
 }
 
+/** The id that the listener has given the answer. */
+const requestId = (request: HttpServerRequest.HttpServerRequest): string =>
+  String(NodeHttpServerRequest.toServerResponse(request).getHeader(requestIdHeader))
+
 const respond = (error: ApiError) => {
   const { body, status } = toWire(error)
   const response = HttpServerResponse.unsafeJson(body, { status })
@@ -73,27 +75,27 @@ const respond = (error: ApiError) => {
     : response
 }
 
+/** What is wrong with a request, if anything can be told before it is routed; and the request with its body read. */
+const check = (request: HttpServerRequest.HttpServerRequest) =>
+  Effect.zipRight(checkParameters(request), withCheckedBody)
+
 /**
  * The edge between the network and the API: checks the body before anything is routed, answers every failure with the
- * contract's JSON, and gives each request an id under which the log speaks of it.
+ * contract's JSON, and lets the log speak of each request under its id.
  */
 export const boundary = (app: HttpApp.Default): HttpApp.Default =>
   Effect.flatMap(HttpServerRequest.HttpServerRequest, (request) => {
-    const id = crypto.randomUUID()
-    return checkParameters(request).pipe(
-      Effect.zipRight(withCheckedBody),
-      Effect.flatMap((checked) => Effect.provideService(app, HttpServerRequest.HttpServerRequest, checked)),
+    const id = requestId(request)
+    // Most requests have nothing to check, and each step costs.
+    const checked =
+      hasBody(request) || request.url.includes("?")
+        ? Effect.flatMap(check(request), (next) =>
+            Effect.provideService(app, HttpServerRequest.HttpServerRequest, next)
+          )
+        : app
+    return checked.pipe(
       Effect.catchAllCause((cause) =>
         Cause.isInterruptedOnly(cause) ? Effect.interrupt : Effect.map(toApiError(cause, request, id), respond)
-      ),
-      Effect.timed,
-      Effect.tap(([duration, { status }]) =>
-        Duration.greaterThan(duration, slow)
-          ? Effect.logWarning(`slow: ${request.method} ${request.url} ${status} in ${Duration.format(duration)}`)
-          : Effect.void
-      ),
-      Effect.map(([, response]) =>
-        HttpServerResponse.setHeaders(response, { "x-request-id": id, "x-content-type-options": "nosniff" })
       ),
       Effect.annotateLogs("request_id", id)
     )

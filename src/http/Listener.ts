@@ -8,10 +8,12 @@ import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Runtime from "effect/Runtime"
 import type * as Scope from "effect/Scope"
 import { type Address, formatAddress } from "../domain/Address.js"
 import { type AdmissionPolicy, admit } from "./Admission.js"
 import { type ApiError, Overloaded, toWire } from "./ApiErrors.js"
+import { requestIdHeader } from "./RequestId.js"
 
 /** The address can't be listened on; `message` says why and what to do. */
 export class CannotListen extends Data.TaggedError("CannotListen")<{ readonly message: string }> {}
@@ -66,16 +68,22 @@ const refuse = (error: ApiError, response: Http.ServerResponse) => {
   response.writeHead(status, {
     "content-type": "application/json",
     "content-length": Buffer.byteLength(text),
-    "x-content-type-options": "nosniff",
     ...refusalHeaders[error._tag]
   })
   response.end(text)
 }
 
+/** Milliseconds after which a request is worth a line in the log. */
+const slow = 1_000
+type OnSlow = (id: string, message: string) => void
+
 /** Lets in what may come in, as much of it as can be served at once, before anything of it is routed or read. */
-const gate = (handler: Http.RequestListener, policy: AdmissionPolicy): Http.RequestListener => {
+const gate = (handler: Http.RequestListener, policy: AdmissionPolicy, onSlow: OnSlow): Http.RequestListener => {
   let inFlight = 0
   return (request, response) => {
+    const id = crypto.randomUUID()
+    response.setHeader(requestIdHeader, id)
+    response.setHeader("x-content-type-options", "nosniff")
     const refusal = admit(request, policy)
     if (refusal !== undefined) return refuse(refusal, response)
     if (inFlight >= maxInFlight) {
@@ -85,7 +93,12 @@ const gate = (handler: Http.RequestListener, policy: AdmissionPolicy): Http.Requ
       )
     }
     inFlight++
-    response.once("close", () => inFlight--)
+    const begun = performance.now()
+    response.once("close", () => {
+      inFlight--
+      const millis = performance.now() - begun
+      if (millis > slow) onSlow(id, `${request.method} ${request.url} took ${Math.round(millis)} ms`)
+    })
     return handler(request, response)
   }
 }
@@ -182,7 +195,10 @@ export const serve = (
     )
     if ("path" in address) yield* clearPath(address.path)
     const { maxConnections, ...policy } = { ...defaults, ...options }
-    const server = Http.createServer(limits, gate(handler, policy))
+    const runtime = yield* Effect.runtime()
+    const onSlow: OnSlow = (id, message) =>
+      Runtime.runFork(runtime)(Effect.annotateLogs(Effect.logWarning(message), "request_id", id))
+    const server = Http.createServer(limits, gate(handler, policy, onSlow))
     server.maxConnections = maxConnections
     server.on("clientError", refuseUnparsed)
     return yield* Effect.acquireRelease(listen(server, address), () => drain(server))

@@ -12,7 +12,7 @@ const tooLarge = new PayloadTooLarge({
 })
 
 /** RFC 9110, 6.4: a request has a body if it says how long it is or how it is transferred. */
-const hasBody = ({ headers }: IncomingMessage) =>
+export const hasBody = ({ headers }: HttpServerRequest.HttpServerRequest): boolean =>
   headers["transfer-encoding"] !== undefined || Number(headers["content-length"] ?? 0) > 0
 
 /** Exactly `application/json`, whatever its parameters: a web page can't send that to another site unasked. */
@@ -41,7 +41,7 @@ const readBody = (source: IncomingMessage) =>
 export const withCheckedBody = Effect.gen(function* () {
   const request = yield* HttpServerRequest.HttpServerRequest
   const source = NodeHttpServerRequest.toIncomingMessage(request)
-  if (!hasBody(source)) return request
+  if (!hasBody(request)) return request
   if (!isJson(source)) {
     return yield* new UnsupportedMediaType({ error: "the body must be sent as Content-Type: application/json" })
   }
