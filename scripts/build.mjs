@@ -1,11 +1,15 @@
 // Builds the programs into dist/: each one bundle, with the native addon left outside, and a launcher that starts it
 // from V8's code cache. With --if-stale, only when a source is newer than what was built.
 import { spawnSync } from "node:child_process"
-import { chmodSync, copyFileSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs"
+import { chmodSync, copyFileSync, existsSync, readdirSync, readFileSync, renameSync, rmSync, statSync } from "node:fs"
 import { build } from "esbuild"
 
 const { version } = JSON.parse(readFileSync("package.json", "utf8"))
 const programs = ["nexusd", "nexusctl"]
+
+// Made aside and put in place whole: another terminal may be running, or building, the same programs.
+const made = `dist.${process.pid}.new`
+const replaced = `dist.${process.pid}.old`
 
 /** @type {import("esbuild").BuildOptions} */
 const common = {
@@ -32,16 +36,16 @@ const docsApart = {
 }
 
 const bundles = [
-  { entryPoints: ["src/http/DocsPage.ts"], outfile: "dist/docs-page.cjs" },
+  { entryPoints: ["src/http/DocsPage.ts"], outfile: "docs-page.cjs" },
   {
     entryPoints: ["src/nexusd.ts"],
-    outfile: "dist/nexusd.bundle.cjs",
+    outfile: "nexusd.bundle.cjs",
     external: ["better-sqlite3"],
     plugins: [docsApart]
   },
   // HttpApiClient asks every payload whether it is a FormData, and the first to name that global waits 20 ms for Node to
   // load its fetch: in this program no payload is one.
-  { entryPoints: ["src/nexusctl.ts"], outfile: "dist/nexusctl.bundle.cjs", inject: ["scripts/no-form-data.mjs"] }
+  { entryPoints: ["src/nexusctl.ts"], outfile: "nexusctl.bundle.cjs", inject: ["scripts/no-form-data.mjs"] }
 ]
 
 /** @param {string} path */
@@ -55,11 +59,23 @@ const isStale = () => {
   return programs.some((program) => changedAt(`dist/${program}.cjs`) < newest)
 }
 
+const putInPlace = () => {
+  if (existsSync("dist")) renameSync("dist", replaced)
+  try {
+    renameSync(made, "dist")
+  } catch (error) {
+    // Another build was put in place in between, of the same sources.
+    if (!existsSync("dist")) throw error
+  }
+  for (const folder of [made, replaced]) rmSync(folder, { recursive: true, force: true })
+}
+
 if (!process.argv.includes("--if-stale") || isStale()) {
-  rmSync("dist", { recursive: true, force: true })
-  await Promise.all(bundles.map((bundle) => build({ ...common, ...bundle })))
+  await Promise.all(
+    bundles.map(({ outfile, ...bundle }) => build({ ...common, ...bundle, outfile: `${made}/${outfile}` }))
+  )
   for (const program of programs) {
-    const launcher = `dist/${program}.cjs`
+    const launcher = `${made}/${program}.cjs`
     copyFileSync("scripts/launcher.cjs", launcher)
     chmodSync(launcher, 0o755)
     spawnSync(process.execPath, [launcher, "--version"], {
@@ -67,4 +83,5 @@ if (!process.argv.includes("--if-stale") || isStale()) {
       stdio: ["ignore", "ignore", "inherit"]
     })
   }
+  putInPlace()
 }

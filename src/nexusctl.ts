@@ -17,12 +17,12 @@ const vm = Command.make("vm").pipe(
 )
 
 const nexusctl = Command.make("nexusctl", {
-  config: Options.file("config").pipe(
+  config: Options.text("config").pipe(
     Options.withPseudoName("PATH"),
     Options.withDescription(`Settings (default: ${defaultConfigPath()})`),
     Options.optional
   ),
-  "token-file": Options.file("token-file").pipe(
+  "token-file": Options.text("token-file").pipe(
     Options.withPseudoName("PATH"),
     Options.withDescription("File with the daemon's token (default: NEXUS_TOKEN, else token_file in the settings)"),
     Options.optional

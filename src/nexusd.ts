@@ -45,12 +45,12 @@ const daemon = (config: Config) =>
   )
 
 const options = {
-  config: Options.file("config").pipe(
+  config: Options.text("config").pipe(
     Options.withPseudoName("PATH"),
     Options.withDescription(`Settings (default: ${defaultConfigPath()})`),
     Options.optional
   ),
-  db: Options.file("db").pipe(
+  db: Options.text("db").pipe(
     Options.withPseudoName("PATH"),
     Options.withDescription(
       "The database (default: NEXUS_DATABASE_URL, else database.url in the settings, else $XDG_STATE_HOME/nexus/nexus.db)"
@@ -71,7 +71,7 @@ const nexusd = Command.make("nexusd", options, (given) => Effect.flatMap(loadCon
 /** The settings of a command below nexusd. */
 const config = Effect.flatMap(nexusd, (given) => loadConfig(flagsOf(given)))
 
-const file = Args.file({ name: "FILE" })
+const file = Args.text({ name: "FILE" })
 
 const backupCommand = Command.make(
   "backup",
@@ -108,7 +108,7 @@ const checkCommand = Command.make("check", {}, () =>
 const tokenNewCommand = Command.make(
   "new",
   {
-    file: Args.file({ name: "FILE" }).pipe(
+    file: Args.text({ name: "FILE" }).pipe(
       Args.withDescription(`Where to put it (default: ${defaultTokenPath()})`),
       Args.withDefault(defaultTokenPath())
     )

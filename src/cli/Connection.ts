@@ -6,9 +6,8 @@ import * as Either from "effect/Either"
 import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import { Address, defaultAddress } from "../domain/Address.js"
-import { strict } from "../domain/Vm.js"
 import { NexusClient } from "../http/Client.js"
-import { BadConfig, explain, isMissing, readConfigFile } from "../system/ConfigFile.js"
+import { BadConfig, explain, isMissing, readConfigFile, settings } from "../system/ConfigFile.js"
 import { readToken } from "../system/Token.js"
 import { configFolder } from "../system/UserFolders.js"
 import { type Attempt, type CallError, type CommandFailed, DaemonSilent, explainCall } from "./Failure.js"
@@ -17,7 +16,7 @@ import { type Attempt, type CallError, type CommandFailed, DaemonSilent, explain
 const Settings = Schema.Struct({
   daemon: Schema.optionalWith(Address, { exact: true }),
   token_file: Schema.optionalWith(Schema.NonEmptyString, { exact: true })
-}).annotations({ parseOptions: strict })
+}).annotations(settings)
 
 /** Where settings are looked for when no file is named. */
 export const defaultConfigPath = (): string => Path.join(configFolder(), "nexusctl", "config.yaml")

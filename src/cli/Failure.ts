@@ -57,9 +57,7 @@ export const explainCall = (address: Address, { doing, vm }: Attempt, error: Cal
     case "Conflict":
       return failed(ExitCode.conflict, doing, error.error)
     case "ResponseError":
-      return error.reason === "StatusCode"
-        ? failed(ExitCode.failure, doing, `the daemon answered with HTTP status ${error.response.status}`)
-        : failed(ExitCode.failure, doing, "the daemon's answer broke off or can't be read")
+      return failed(ExitCode.failure, doing, `the daemon's answer, of status ${error.response.status}, can't be read`)
     case "ParseError":
       return failed(ExitCode.failure, doing, `what answers at ${formatAddress(address)} does not speak as nexusd does`)
     case "Unauthorized":

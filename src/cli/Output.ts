@@ -1,14 +1,13 @@
 import * as Options from "@effect/cli/Options"
 import * as Console from "effect/Console"
+import { oneOf } from "../domain/Bounds.js"
 import type { Vm } from "../domain/Vm.js"
+import { schemaOption } from "./SchemaOption.js"
 
 /** `-o json`: for programs. */
-export const outputOption = Options.choice("output", ["text", "json"]).pipe(
-  Options.withAlias("o"),
-  Options.withDefault("text" as const),
-  Options.withDescription("text, or json: what the API sent, on one line (default: text)")
-)
-export type Output = "text" | "json"
+const Output = oneOf(["text", "json"], "text, or json: what the API sent, on one line")
+type Output = typeof Output.Type
+export const outputOption = schemaOption("output", "text | json", Output, "text").pipe(Options.withAlias("o"))
 
 /** Prints a result as JSON or as text. */
 export const print = <A>(output: Output, value: A, toText: (value: A) => string) =>

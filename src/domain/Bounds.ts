@@ -1,9 +1,19 @@
 import * as Schema from "effect/Schema"
 
 /** A value as an error message shows it: JSON, cut to what a person reads. */
-export const show = (value: unknown): string => {
-  const text = typeof value === "bigint" ? String(value) : (JSON.stringify(value) ?? String(value))
-  return text.length > 80 ? `${text.slice(0, 79)}…` : text
+export const show = (value: unknown): string => cut(toText(value), 80)
+
+/** No more of a text than `length` characters. */
+export const cut = (text: string, length: number): string =>
+  text.length > length ? `${text.slice(0, length - 1)}…` : text
+
+const toText = (value: unknown): string => {
+  try {
+    return JSON.stringify(value) ?? String(value)
+  } catch {
+    // Nested too deep, or a bigint.
+    return typeof value
+  }
 }
 
 /** A whole number within `min`..`max`, both included. The bounds reach the OpenAPI document and the error message. */

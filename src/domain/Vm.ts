@@ -1,4 +1,6 @@
+import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
+import * as SchemaAST from "effect/SchemaAST"
 import { boundedInt, oneOf, show } from "./Bounds.js"
 
 /** What a VM is for: an entry point, a private office for an agent, or a service others share. */
@@ -42,10 +44,18 @@ export const MemSizeMib = boundedInt(1, 1048576, "Memory, in MiB")
 /** What a create call leaves out is filled in from here. */
 export const createDefaults = { role: "work", vcpu_count: 1, mem_size_mib: 128 } as const
 
+/** A JSON Schema given by hand does not take the default up by itself. */
+const withJsonDefault = <A, I>({ ast }: Schema.Schema<A, I>, value: A) =>
+  Option.match(SchemaAST.getJSONSchemaAnnotation(ast), {
+    onNone: () => ({}),
+    onSome: (jsonSchema) => ({ jsonSchema: { ...jsonSchema, default: value } })
+  })
+
 const withDefault = <A extends string | number, I>(schema: Schema.Schema<A, I>, value: NoInfer<A>) =>
-  Schema.optionalWith(schema.annotations({ default: value }), { exact: true, default: () => value }).pipe(
-    Schema.withConstructorDefault(() => value)
-  )
+  Schema.optionalWith(schema.annotations({ default: value, ...withJsonDefault(schema, value) }), {
+    exact: true,
+    default: () => value
+  }).pipe(Schema.withConstructorDefault(() => value))
 
 /** Input that names a field nobody knows is refused, not ignored; every bad field is reported, not the first. */
 export const strict = { onExcessProperty: "error", errors: "all" } as const

@@ -2,7 +2,7 @@ import { createHash, timingSafeEqual } from "node:crypto"
 import type { IncomingMessage } from "node:http"
 import { formatAddress } from "../domain/Address.js"
 import { show } from "../domain/Bounds.js"
-import { Forbidden, Unauthorized } from "./ApiErrors.js"
+import { BadRequest, Forbidden, Unauthorized } from "./ApiErrors.js"
 
 /** Who may use the daemon. */
 export interface AdmissionPolicy {
@@ -42,9 +42,10 @@ const isAllowedHost = (host: string, request: IncomingMessage, allowed: Readonly
 export const admit = (
   request: IncomingMessage,
   { allowedHosts, token }: AdmissionPolicy
-): Forbidden | Unauthorized | undefined => {
-  const { authorization, host = "", origin, "sec-fetch-site": site } = request.headers
+): BadRequest | Forbidden | Unauthorized | undefined => {
+  const { authorization, host, origin, "sec-fetch-site": site } = request.headers
   const overNetwork = request.socket.localPort !== undefined
+  if (host === undefined) return new BadRequest({ error: "the Host header is missing (RFC 9112, 3.2)" })
   if (overNetwork && !isAllowedHost(host.toLowerCase(), request, allowedHosts)) {
     return new Forbidden({
       error: `Host ${show(host)} is not this daemon; a name that should be goes into api.allowed_hosts`

@@ -16,7 +16,9 @@ import { ApiErrors } from "./ApiErrors.js"
 const NameOrId = Schema.transform(Schema.String, Schema.String, {
   strict: true,
   decode: (decoded) => decoded,
-  encode: (nameOrId) => encodeURIComponent(nameOrId)
+  // A URL swallows "." and "..", encoded or not (WHATWG URL, 4.4). With a NUL, which no name holds, they are merely
+  // not found.
+  encode: (nameOrId) => encodeURIComponent(nameOrId) + (/^\.\.?$/.test(nameOrId) ? "%00" : "")
 }).annotations({ description: "The VM's name or id" })
 
 const vmPath = "/v1/vms/:nameOrId"

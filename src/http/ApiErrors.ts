@@ -76,6 +76,12 @@ export class UnsupportedMediaType extends Schema.TaggedError<UnsupportedMediaTyp
   }
 }
 
+/** The request expects what this daemon does not do (RFC 9110, 10.1.1). */
+export class ExpectationFailed extends Schema.TaggedError<ExpectationFailed>("nexus/ExpectationFailed")(
+  "ExpectationFailed",
+  { error: forPeople }
+) {}
+
 /** A bug in the daemon. What happened is in its log, under the request's id. */
 export class InternalError extends Schema.TaggedError<InternalError>("nexus/InternalError")("InternalError", {
   error: forPeople,
@@ -88,7 +94,7 @@ export class InternalError extends Schema.TaggedError<InternalError>("nexus/Inte
 
 /** Health's answer when the store does not answer. */
 export class Degraded extends Schema.TaggedError<Degraded>("nexus/Degraded")("Degraded", {
-  status: Schema.Literal("degraded"),
+  status: Schema.optionalWith(Schema.Literal("degraded"), { default: () => "degraded" }),
   error: forPeople,
   version: Schema.optionalWith(Schema.String, { exact: true }),
   database: Schema.optionalWith(Schema.partial(DatabaseStatus), { exact: true })
@@ -99,15 +105,20 @@ export class Degraded extends Schema.TaggedError<Degraded>("nexus/Degraded")("De
 }
 
 /**
- * An error as it is sent: its status, and a body whose `_tag` may be missing, since existing daemons send `error` alone.
+ * An error as it is sent: its status, and a body. Existing daemons send `error` alone, so that `_tag` may be missing;
+ * what only this daemon sends is told apart by its `_tag`.
  */
 const wire = <Self, Tag extends string, F extends Schema.Struct.Fields>(
   status: number,
   error: Schema.TaggedErrorClass<Self, Tag, F>,
-  description: string
+  description: string,
+  options?: { readonly tagged: true }
 ) => {
   const tag = Schema.Literal(error._tag).annotations({ description: "The error's name, for programs" })
-  const body = Schema.Struct({ ...error.fields, _tag: Schema.optionalWith(tag, { default: () => error._tag }) })
+  const body = Schema.Struct({
+    ...error.fields,
+    _tag: options?.tagged ? tag : Schema.optionalWith(tag, { default: () => error._tag })
+  })
   return Schema.compose(body, error, { strict: false }).annotations({
     ...HttpApiSchema.annotations({ status, description }),
     identifier: error._tag
@@ -117,16 +128,23 @@ const wire = <Self, Tag extends string, F extends Schema.Struct.Fields>(
 /** Every error that Nexus sends, with its status: the one place where the two meet. */
 export const ApiErrors = {
   BadRequest: wire(400, BadRequest, "The request is malformed, or a field or parameter is missing, bad or unknown"),
-  Unauthorized: wire(401, Unauthorized, "The daemon asks for a token, and the request has none or another"),
-  Forbidden: wire(403, Forbidden, "The request comes from a web page elsewhere, or asks for another host"),
+  Unauthorized: wire(401, Unauthorized, "The daemon asks for a token, and the request has none or another", {
+    tagged: true
+  }),
+  Forbidden: wire(403, Forbidden, "The request comes from a web page elsewhere, or asks for another host", {
+    tagged: true
+  }),
   NotFound: wire(404, NotFound, "No VM has that name or id"),
-  RouteNotFound: wire(404, RouteNotFound, "Nothing is served at this path"),
-  MethodNotAllowed: wire(405, MethodNotAllowed, "This path does not take this method"),
+  RouteNotFound: wire(404, RouteNotFound, "Nothing is served at this path", { tagged: true }),
+  MethodNotAllowed: wire(405, MethodNotAllowed, "This path does not take this method", { tagged: true }),
   Conflict: wire(409, Conflict, "The records as they stand forbid the change"),
-  PayloadTooLarge: wire(413, PayloadTooLarge, "The body is larger than 1 MiB"),
-  UnsupportedMediaType: wire(415, UnsupportedMediaType, "The body is not application/json"),
+  PayloadTooLarge: wire(413, PayloadTooLarge, "The body is larger than 1 MiB", { tagged: true }),
+  UnsupportedMediaType: wire(415, UnsupportedMediaType, "The body is not application/json", { tagged: true }),
+  ExpectationFailed: wire(417, ExpectationFailed, "The request expects what this daemon does not do", { tagged: true }),
   InternalError: wire(500, InternalError, "A bug in the daemon; its log has more, under the request's id"),
-  Overloaded: wire(503, Overloaded, "Too many requests are under way; Retry-After says when to come again"),
+  Overloaded: wire(503, Overloaded, "Too many requests are under way; Retry-After says when to come again", {
+    tagged: true
+  }),
   StoreUnavailable: wire(503, StoreUnavailable, "The store does not answer; nothing was changed"),
   Degraded: wire(503, Degraded, "The daemon runs, but its store does not answer")
 } as const

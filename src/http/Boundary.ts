@@ -6,7 +6,7 @@ import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
-import { show } from "../domain/Bounds.js"
+import { cut, show } from "../domain/Bounds.js"
 import {
   type ApiError,
   BadRequest,
@@ -26,14 +26,23 @@ type Failure = ApiError | HttpApiDecodeError | RequestError | NoRoute
 const isTagged = <T extends Failure["_tag"]>(error: unknown, tag: T): error is Extract<Failure, { _tag: T }> =>
   typeof error === "object" && error !== null && "_tag" in error && error._tag === tag
 
+/** More than these help nobody. */
+const maxIssues = 20
+
 const badRequest = (error: HttpApiDecodeError) => {
-  const issues = error.issues.map(({ message, path }) => ({ path: path.map(String).join("."), message }))
+  const issues = error.issues.slice(0, maxIssues).map(({ _tag, message, path }) => ({
+    path: cut(path.map(String).join("."), 80),
+    message: _tag === "Type" && path.length === 0 ? "expected a JSON object" : cut(message, 300)
+  }))
   const lines = issues.map(({ message, path }) => (path === "" ? message : `${path}: ${message}`))
   return new BadRequest({ error: lines.join("; "), issues })
 }
 
 const noRoute = (method: string, url: string) => {
   const allowed = methodsOf(url)
+  // The router gives up on a path that it can't decode.
+  if (allowed.includes(method))
+    return new BadRequest({ error: `${show(url)} is not percent-encoded UTF-8 (RFC 3986, 2.1)` })
   return allowed.length === 0
     ? new RouteNotFound({ error: `nothing is served at ${show(url)}; GET /openapi.json lists what is` })
     : new MethodNotAllowed({ error: `${show(url)} does not take ${method}, only ${allowed.join(", ")}`, allowed })

@@ -12,7 +12,7 @@ import * as Runtime from "effect/Runtime"
 import type * as Scope from "effect/Scope"
 import { type Address, formatAddress } from "../domain/Address.js"
 import { type AdmissionPolicy, admit } from "./Admission.js"
-import { type ApiError, Overloaded, toWire } from "./ApiErrors.js"
+import { type ApiError, ExpectationFailed, Overloaded, toWire } from "./ApiErrors.js"
 import { requestIdHeader } from "./RequestId.js"
 
 /** The address can't be listened on; `message` says why and what to do. */
@@ -35,7 +35,9 @@ const limits = {
   requestTimeout: 30_000,
   connectionsCheckingInterval: 1_000,
   keepAliveTimeout: 5_000,
-  maxHeaderSize: 16 * 1024
+  maxHeaderSize: 16 * 1024,
+  /** That a Host is missing is said in JSON, by `admit`. */
+  requireHostHeader: false
 }
 
 /** How long requests in flight may take to finish once the daemon is told to stop. */
@@ -77,6 +79,14 @@ const refuse = (error: ApiError, response: Http.ServerResponse) => {
 const slow = 1_000
 type OnSlow = (id: string, message: string) => void
 
+/** RFC 9112, 3.2.2: a target in absolute form counts as its path, and its authority as the Host. */
+const toOriginForm = (request: Http.IncomingMessage) => {
+  const [, authority, path] = /^https?:\/\/([^/?#]*)(.*)$/i.exec(request.url ?? "") ?? []
+  if (authority === undefined || path === undefined) return
+  request.headers.host = authority
+  request.url = path.startsWith("/") ? path : `/${path}`
+}
+
 /** Lets in what may come in, as much of it as can be served at once, before anything of it is routed or read. */
 const gate = (handler: Http.RequestListener, policy: AdmissionPolicy, onSlow: OnSlow): Http.RequestListener => {
   let inFlight = 0
@@ -84,6 +94,7 @@ const gate = (handler: Http.RequestListener, policy: AdmissionPolicy, onSlow: On
     const id = crypto.randomUUID()
     response.setHeader(requestIdHeader, id)
     response.setHeader("x-content-type-options", "nosniff")
+    toOriginForm(request)
     const refusal = admit(request, policy)
     if (refusal !== undefined) return refuse(refusal, response)
     if (inFlight >= maxInFlight) {
@@ -165,18 +176,36 @@ const listen = (server: Http.Server, address: Address) =>
     process.umask(umask)
   })
 
+/** How long a connection on which no request has arrived yet may go on once the daemon is told to stop. */
+const silenceTimeout = Duration.seconds(1)
+
 /** Takes no more connections, lets requests in flight finish, and cuts off those that take too long. */
-const drain = (server: Http.Server) =>
+const drain = (server: Http.Server, silent: ReadonlySet<Net.Socket>) =>
   Effect.async<void>((resume) => {
     server.close(() => resume(Effect.void))
     // A connection that falls idle after close() would stay open until its keep-alive ends.
     const idle = setInterval(() => server.closeIdleConnections(), 20)
+    const quiet = setTimeout(() => {
+      for (const socket of silent) socket.destroy()
+    }, Duration.toMillis(silenceTimeout))
     const late = setTimeout(() => server.closeAllConnections(), Duration.toMillis(drainTimeout))
     server.once("close", () => {
       clearInterval(idle)
+      clearTimeout(quiet)
       clearTimeout(late)
     })
   })
+
+/** The connections on which nothing was asked yet: node:http does not count them as idle. */
+const silentConnections = (server: Http.Server): ReadonlySet<Net.Socket> => {
+  const silent = new Set<Net.Socket>()
+  server.on("connection", (socket: Net.Socket) => {
+    silent.add(socket)
+    socket.once("close", () => silent.delete(socket))
+  })
+  server.on("request", ({ socket }: Http.IncomingMessage) => silent.delete(socket))
+  return silent
+}
 
 /**
  * Serves `app` at `address` until the scope closes; gives back the address it got, which differs when port 0 was asked
@@ -201,5 +230,9 @@ export const serve = (
     const server = Http.createServer(limits, gate(handler, policy, onSlow))
     server.maxConnections = maxConnections
     server.on("clientError", refuseUnparsed)
-    return yield* Effect.acquireRelease(listen(server, address), () => drain(server))
+    server.on("checkExpectation", (_: Http.IncomingMessage, response: Http.ServerResponse) =>
+      refuse(new ExpectationFailed({ error: "nothing but 100-continue can be expected" }), response)
+    )
+    const silent = silentConnections(server)
+    return yield* Effect.acquireRelease(listen(server, address), () => drain(server, silent))
   })

@@ -50,7 +50,7 @@ export const withCheckedBody = Effect.gen(function* () {
   if (request.method !== "POST") return request
   const headers = { "content-type": "application/json" }
   const body = yield* readBody(source)
-  return HttpServerRequest.fromWeb(
-    new Request(`http://localhost${request.url}`, { method: request.method, headers, body })
-  )
+  return HttpServerRequest.fromWeb(new Request("http://localhost", { method: request.method, headers, body })).modify({
+    url: request.url
+  })
 })

@@ -9,8 +9,8 @@ import { Api } from "./Api.js"
  * A record is its own JSON: `Vm` transforms nothing, and what a store gives back fits it. Encoding it again would check
  * what was checked, for a third of what an answer costs.
  */
-const json = (vm: Vm, options?: Partial<HttpServerResponse.Options.WithContent>) => {
-  const body = JSON.stringify(vm)
+const json = (value: Vm | ReadonlyArray<Vm>, options?: Partial<HttpServerResponse.Options.WithContent>) => {
+  const body = JSON.stringify(value)
   return HttpServerResponse.raw(body, {
     contentType: "application/json",
     contentLength: Buffer.byteLength(body),
@@ -25,7 +25,7 @@ export const VmHandlers = HttpApiBuilder.group(Api, "vms", (handlers) =>
       .handle("create", ({ payload }) =>
         Effect.map(store.create(payload), (vm) => json(vm, { status: 201, headers: { location: `/v1/vms/${vm.id}` } }))
       )
-      .handle("list", ({ urlParams }) => store.list(urlParams))
+      .handle("list", ({ urlParams }) => Effect.map(store.list(urlParams), (vms) => json(vms)))
       .handle("get", ({ path }) => Effect.map(store.get(path.nameOrId), (vm) => json(vm)))
       .handle("delete", ({ path }) => store.delete(path.nameOrId))
   )

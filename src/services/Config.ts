@@ -4,8 +4,7 @@ import * as Either from "effect/Either"
 import * as Schema from "effect/Schema"
 import { Address, defaultAddress, formatAddress, isLocal } from "../domain/Address.js"
 import { boundedInt, oneOf } from "../domain/Bounds.js"
-import { strict } from "../domain/Vm.js"
-import { BadConfig, explain, isMissing, readConfigFile } from "../system/ConfigFile.js"
+import { BadConfig, explain, isMissing, readConfigFile, settings } from "../system/ConfigFile.js"
 import { decodeText } from "../system/SchemaText.js"
 import { readToken } from "../system/Token.js"
 import { configFolder, stateFolder } from "../system/UserFolders.js"
@@ -23,13 +22,15 @@ const keys = {
 } as const
 
 const exact = { exact: true } as const
+const section = <F extends Schema.Struct.Fields>(fields: F) =>
+  Schema.optionalWith(Schema.partialWith(Schema.Struct(fields), exact).annotations(settings), exact)
 
 /** What nexus.yaml may hold. */
 const Settings = Schema.Struct({
-  api: Schema.optionalWith(Schema.partialWith(Schema.Struct(keys.api), exact), exact),
-  database: Schema.optionalWith(Schema.partialWith(Schema.Struct(keys.database), exact), exact),
-  log: Schema.optionalWith(Schema.partialWith(Schema.Struct(keys.log), exact), exact)
-}).annotations({ parseOptions: strict })
+  api: section(keys.api),
+  database: section(keys.database),
+  log: section(keys.log)
+}).annotations(settings)
 
 /** The settings that are in force. */
 export interface Config {

@@ -9,10 +9,10 @@ import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import { StoreUnavailable } from "../domain/Errors.js"
 import { DatabaseStatus } from "../domain/Health.js"
-import { cannotUse, copy, DatabaseRefused, refuse, timeStamp, withFiles } from "./DatabaseFiles.js"
+import { cannotUse, copy, DatabaseRefused, look, refuse, timeStamp, withFiles } from "./DatabaseFiles.js"
 import { create, drop, inspect, isUnusable } from "./DatabaseSchema.js"
 import * as GroupCommit from "./GroupCommit.js"
-import { openReadOnly, openReadWrite, transaction } from "./SqliteConnection.js"
+import { enforceForeignKeys, openReadWrite, transaction } from "./SqliteConnection.js"
 import { isBusy, isSqlError, toUnavailable } from "./SqliteFailure.js"
 import { StoreStatus } from "./StoreStatus.js"
 
@@ -60,7 +60,7 @@ const prepare = (path: string) =>
   Effect.gen(function* () {
     yield* withFiles(path, () => mkdirSync(dirname(path), { recursive: true, mode: 0o700 }))
     if (existsSync(path)) {
-      const contents = yield* Effect.scoped(Effect.flatMap(openReadOnly(path), inspect))
+      const contents = yield* look(path)
       if (isUnusable(contents)) return yield* refuse(path, contents)
     }
     yield* withFiles(path, () => {
@@ -76,14 +76,20 @@ const prepare = (path: string) =>
       if (contents._tag === "Older") yield* upgrade(sql, path, contents.version)
     })
     yield* retryBusy(transaction(sql, settle))
+    yield* enforceForeignKeys(sql)
     return sql
   }).pipe(retryBusy, Effect.mapError(cannotUse(path)))
 
 const decodeStatus = Schema.decodeUnknown(DatabaseStatus)
 
+/** Which file is at a path, if there is one. */
 const fileAt = (path: string): string | undefined => {
-  const stats = statSync(path, { bigint: true, throwIfNoEntry: false })
-  return stats && `${stats.dev}:${stats.ino}`
+  try {
+    const { dev, ino } = statSync(path, { bigint: true })
+    return `${dev}:${ino}`
+  } catch {
+    return undefined
+  }
 }
 
 /** The database at `path`, with its schema made or upgraded as need be. */

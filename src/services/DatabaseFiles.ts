@@ -1,11 +1,35 @@
-import { closeSync, existsSync, fsyncSync, linkSync, openSync, renameSync, rmSync, writeFileSync } from "node:fs"
-import { dirname } from "node:path"
+import {
+  closeSync,
+  copyFileSync,
+  existsSync,
+  fsyncSync,
+  linkSync,
+  mkdtempSync,
+  openSync,
+  readSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync
+} from "node:fs"
+import { tmpdir } from "node:os"
+import { dirname, join } from "node:path"
 import * as Data from "effect/Data"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
-import { inspect, isUnusable, schemaVersion, type Unusable } from "./DatabaseSchema.js"
-import { exclusively, openReadOnly } from "./SqliteConnection.js"
-import { isBusy, isSqlError } from "./SqliteFailure.js"
+import {
+  type Contents,
+  Current,
+  Damaged,
+  Empty,
+  Foreign,
+  inspect,
+  isUnusable,
+  schemaVersion,
+  type Unusable
+} from "./DatabaseSchema.js"
+import { exclusively, openReadOnly, openReadWrite, outsideTransaction } from "./SqliteConnection.js"
+import { codeOf, isBusy, isSqlError } from "./SqliteFailure.js"
 
 /** A database can't be used; `message` says what was found and what to do. */
 export class DatabaseRefused extends Data.TaggedError("DatabaseRefused")<{ readonly message: string }> {}
@@ -55,7 +79,9 @@ export const copy = (from: string, to: string) =>
       rmSync(unfinished, { force: true })
       writeFileSync(unfinished, "", { mode: 0o600 })
     })
-    yield* Effect.scoped(Effect.flatMap(openReadOnly(from), (sql) => sql`VACUUM INTO ${unfinished}`))
+    yield* outsideTransaction(
+      Effect.scoped(Effect.flatMap(openReadOnly(from), (sql) => sql`VACUUM INTO ${unfinished}`))
+    )
     yield* withFiles(to, () => {
       sync(unfinished)
       // A link fails where a name is taken; a rename would replace what has it.
@@ -65,19 +91,62 @@ export const copy = (from: string, to: string) =>
     })
   }).pipe(Effect.mapError(cannotUse(to)))
 
+/** What the bytes of a file tell before SQLite sees them: it takes a stump for an empty database, and fills up a cut page. */
+const inspectBytes = (path: string): Contents => {
+  const size = statSync(path).size
+  if (size === 0) return Empty()
+  const head = Buffer.alloc(100)
+  const file = openSync(path, "r")
+  readSync(file, head)
+  closeSync(file)
+  // https://sqlite.org/fileformat2.html, 1.3
+  if (head.toString("latin1", 0, 16) !== "SQLite format 3\0") return Foreign({ found: "it is no SQLite file" })
+  const pageSize = head.readUInt16BE(16) === 1 ? 65_536 : head.readUInt16BE(16)
+  const hasLog = (statSync(`${path}-wal`, { throwIfNoEntry: false })?.size ?? 0) > 0
+  if (size % pageSize !== 0 && !hasLog) return Damaged({ found: "its last page is cut short" })
+  return Current()
+}
+
+/** Finds out what a database file holds; not a byte of it is changed. */
+export const look = (path: string) =>
+  Effect.gen(function* () {
+    const bytes = yield* withFiles(path, () => inspectBytes(path))
+    if (bytes._tag !== "Current") return bytes
+    return yield* Effect.flatMap(openReadOnly(path), inspect)
+  }).pipe(
+    // A transaction that was cut off must be rolled back before the file can be read: that is done to a copy.
+    Effect.catchIf(
+      (error) => isSqlError(error) && codeOf(error.cause).startsWith("SQLITE_READONLY"),
+      () =>
+        Effect.gen(function* () {
+          const folder = yield* Effect.acquireRelease(
+            Effect.sync(() => mkdtempSync(join(tmpdir(), "nexus-"))),
+            (name) => Effect.sync(() => rmSync(name, { recursive: true }))
+          )
+          const same = join(folder, "nexus.db")
+          yield* withFiles(path, () => {
+            for (const part of ["", "-wal", "-journal"]) {
+              if (existsSync(path + part)) copyFileSync(path + part, same + part)
+            }
+          })
+          return yield* Effect.flatMap(openReadWrite(same), inspect)
+        })
+    ),
+    Effect.scoped
+  )
+
 /** Checks every page, index and constraint of a database; gives back the number of VM records. */
 export const check = (path: string): Effect.Effect<number, DatabaseRefused> =>
   Effect.gen(function* () {
     if (!existsSync(path)) return yield* new DatabaseRefused({ message: `${path} does not exist` })
-    const sql = yield* openReadOnly(path)
-    const contents = yield* inspect(sql)
+    const contents = yield* look(path)
     if (isUnusable(contents)) return yield* refuse(path, contents)
     if (contents._tag !== "Current") {
       return yield* new DatabaseRefused({ message: `${path} does not have schema version ${schemaVersion}` })
     }
+    const sql = yield* openReadOnly(path)
     const [first] = yield* sql<{ integrity_check: string }>`PRAGMA integrity_check`
-    if (first?.integrity_check !== "ok")
-      return yield* refuse(path, { _tag: "Damaged", found: `${first?.integrity_check}` })
+    if (first?.integrity_check !== "ok") return yield* refuse(path, Damaged({ found: `${first?.integrity_check}` }))
     const [row] = yield* sql<{ vms: number }>`SELECT count(*) AS vms FROM vms`
     return row?.vms ?? 0
   }).pipe(Effect.scoped, Effect.mapError(cannotUse(path)))

@@ -56,7 +56,7 @@ export type Contents = Data.TaggedEnum<{
   Foreign: { readonly found: string }
   Damaged: { readonly found: string }
 }>
-const { Current, Damaged, Empty, Foreign, Newer, Older } = Data.taggedEnum<Contents>()
+export const { Current, Damaged, Empty, Foreign, Newer, Older } = Data.taggedEnum<Contents>()
 
 /** Contents that nexusd leaves alone. */
 export type Unusable = Extract<Contents, { _tag: "Newer" | "Foreign" | "Damaged" }>
@@ -75,14 +75,12 @@ export const inspect = (sql: SqlClient): Effect.Effect<Contents, SqlError> =>
       return Foreign({ found: `its tables are ${tables.slice(0, 5).join(", ")}` })
     }
     const [row] = yield* sql<{ value: unknown }>`SELECT * FROM schema_meta WHERE key = 'version'`
-    const version = Number(row?.value ?? Number.NaN)
-    if (!Number.isInteger(version)) {
-      return Foreign({ found: "its schema_meta holds no version" })
-    }
+    const version = /^-?\d+$/.test(String(row?.value)) ? Number(row?.value) : undefined
+    if (version === undefined) return Foreign({ found: "its schema_meta holds no version" })
     if (version > schemaVersion) return Newer({ version })
     const [check] = yield* sql<{ quick_check: string }>`PRAGMA quick_check(1)`
     if (check?.quick_check !== "ok") {
-      return Damaged({ found: `SQLite's check says: ${check?.quick_check}` })
+      return Damaged({ found: `SQLite's check says: ${check?.quick_check.replace(/\s+/g, " ")}` })
     }
     if (version < schemaVersion) return Older({ version })
     for (const [table, wanted] of Object.entries(columns)) {

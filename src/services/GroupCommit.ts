@@ -10,6 +10,8 @@ import { isBusy, isSqlError } from "./SqliteFailure.js"
 /** A change that waits for the next commit. */
 interface Waiting<E> {
   readonly since: number
+  /** Its caller has gone before it was carried out. */
+  abandoned: boolean
   /** Carries the change out; gives back what tells its caller the outcome, once that is durable. */
   readonly run: Effect.Effect<Effect.Effect<unknown>, SqlError>
   readonly fail: (cause: Cause.Cause<E | SqlError>) => Effect.Effect<unknown>
@@ -46,9 +48,10 @@ export const make = <E>(
     const commitNext = Effect.gen(function* () {
       yield* arrived.await
       yield* endOfTurn
-      const batch = waiting
+      const batch = waiting.filter(({ abandoned }) => !abandoned)
       waiting = []
       arrived.unsafeClose()
+      if (batch.length === 0) return
       const exit = yield* Effect.exit(commit(Effect.forEach(batch, ({ run }) => run)))
       if (Exit.isSuccess(exit)) return yield* Effect.all(exit.value, { discard: true })
 
@@ -73,6 +76,7 @@ export const make = <E>(
         const outcome = yield* Deferred.make<A, E | E1 | SqlError>()
         const entry: Waiting<E> = {
           since: yield* Clock.currentTimeMillis,
+          abandoned: false,
           run: Effect.flatMap(Effect.exit(change), (exit) => {
             const error = Exit.isFailure(exit) ? Cause.squash(exit.cause) : undefined
             return isSqlError(error) ? Effect.fail(error) : Effect.succeed(Deferred.done(outcome, exit))
@@ -83,7 +87,7 @@ export const make = <E>(
         arrived.unsafeOpen()
         return yield* Effect.onInterrupt(Deferred.await(outcome), () =>
           Effect.sync(() => {
-            waiting = waiting.filter((other) => other !== entry)
+            entry.abandoned = true
           })
         )
       })

@@ -7,7 +7,7 @@ import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 
 /** What every connection that writes is set to, at every open: a reopened file has SQLite's defaults again. */
-const pragmas = ["journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "busy_timeout = 50"]
+const pragmas = ["busy_timeout = 50", "journal_mode = WAL", "synchronous = FULL", "foreign_keys = OFF"]
 
 /** Opens a SQLite file. `SqliteClient` throws what goes wrong while it is built; here that is a `SqlError` too. */
 const open = (config: SqliteClient.SqliteClientConfig) =>
@@ -18,7 +18,11 @@ const open = (config: SqliteClient.SqliteClientConfig) =>
   )
 
 /** Opens a file that exists, for looking only: not a byte of it is changed. */
-export const openReadOnly = (filename: string) => open({ filename, readonly: true, disableWAL: true })
+export const openReadOnly = (filename: string) =>
+  Effect.tap(open({ filename, readonly: true, disableWAL: true }), (sql) => sql`PRAGMA busy_timeout = 50`)
+
+/** References hold from here on; not yet while the schema is changed, since tables are dropped one by one. */
+export const enforceForeignKeys = (sql: SqlClient.SqlClient) => sql`PRAGMA foreign_keys = ON`
 
 /** Opens a file, made if need be, for reading and writing, and sets the pragmas. */
 export const openReadWrite = (filename: string) =>
@@ -42,6 +46,12 @@ export const transaction = <A, E, R>(sql: SqlClient.SqlClient, body: Effect.Effe
         (_, exit) => (Exit.isSuccess(exit) ? Effect.void : Effect.ignore(run("ROLLBACK")))
       )
     })
+  )
+
+/** Lets another connection be used inside a transaction: the transaction's own would take its statements otherwise. */
+export const outsideTransaction = <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+  Effect.mapInputContext(effect, (context: Context.Context<never>) =>
+    Context.omit(SqlClient.TransactionConnection)(context)
   )
 
 /**

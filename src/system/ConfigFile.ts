@@ -5,9 +5,16 @@ import * as Either from "effect/Either"
 import * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
 import { show } from "../domain/Bounds.js"
+import { strict } from "../domain/Vm.js"
 
 /** Settings that can't be used; `message` names the file and the key. */
 export class BadConfig extends Data.TaggedError("BadConfig")<{ readonly message: string; readonly cause?: unknown }> {}
+
+/** Annotations of a schema of settings: no key but its own, and an error in words when it is no mapping at all. */
+export const settings = {
+  parseOptions: strict,
+  message: ({ actual }: { readonly actual: unknown }) => `expected keys and values, got ${show(actual)}`
+} as const
 
 /** What is wrong with some settings, a line for each key. */
 export const explain = (error: ParseResult.ParseError): string =>
@@ -33,7 +40,8 @@ export const readConfigFile = <A, I>(path: string, schema: Schema.Schema<A, I>) 
     // Loaded here, since most calls find no file: the parser is a third of what a start of nexusctl loads.
     const Yaml = yield* Effect.promise(() => import("yaml"))
     const content: unknown = yield* Effect.try({
-      try: () => Yaml.parse(text) ?? {},
+      // A key without a value is a key that is not set.
+      try: () => Yaml.parse(text, (_, value) => value ?? undefined) ?? {},
       catch: (error) => new BadConfig({ message: `${path} is not YAML: ${show(String(error))}` })
     })
     return yield* Either.mapLeft(

@@ -63,12 +63,21 @@ const usageError = (place: Place, problem: string): Failure => ({
   exitCode: ExitCode.usage
 })
 
-/** What the library found wrong with the line. It calls an option without its value, or given twice, unknown. */
-const parseError = (place: Place, error: ValidationError.ValidationError): Failure => {
-  const problem = plain(error.error)
-  const option = /^Received unknown argument: '(--?[\w-]+)'$/.exec(problem)?.[1]
-  const known = option !== undefined && place.path.some(({ usage }) => new RegExp(`${option}\\b`).test(usage()))
-  return usageError(place, known ? `option ${option} takes one value, and can be given once` : problem)
+/** The options that a line holds, without their values. */
+const optionsOf = (args: ReadonlyArray<string>): ReadonlyArray<string> =>
+  args.flatMap((word) => /^--?[a-zA-Z][\w-]*/.exec(word)?.[0] ?? [])
+
+/** What is wrong with a line. The library blames the commands for what is wrong with an option. */
+const parseError = (place: Place, args: ReadonlyArray<string>, error: ValidationError.ValidationError): Failure => {
+  const usage = place.path.map((command) => command.usage()).join(" ")
+  const takes = (option: string) => new RegExp(`(^|[\\s[(])${option}(?![\\w-])`).exec(usage) !== null
+  const options = optionsOf(args)
+  const unknown = options.find((option) => !takes(option))
+  if (unknown !== undefined) return usageError(place, `unknown option '${unknown}'`)
+  const misused = options.find((option, index) => options.indexOf(option) !== index || args.at(-1) === option)
+  return misused === undefined || /^option|^argument/.test(plain(error.error))
+    ? usageError(place, plain(error.error))
+    : usageError(place, `option ${misused} takes one value, and can be given once`)
 }
 
 /** What a line asks for before any command is run: help, the version, or a command that is not there. */
@@ -76,7 +85,9 @@ const before = (place: Place, args: ReadonlyArray<string>, runsAlone: boolean): 
   const words = args.includes("--") ? args.slice(0, args.indexOf("--")) : args
   if (words.includes("--help") || words.includes("-h")) return helpText(place, footer, runsAlone)
   if (words.includes("--version")) return `${place.path[0].name} ${version}`
-  if (words.some((word) => /^--(completions|log-level|wizard)\b/.test(word))) return undefined
+  if (words.some((word) => /^--(completions|log-level)\b/.test(word))) return undefined
+  // The library would begin to ask questions.
+  if (words.includes("--wizard")) return usageError(place, "unknown option '--wizard'")
   const here = place.path.at(-1)
   if (here === undefined || here.children.length === 0) return undefined
   if (runsAlone && place.path.length === 1 && place.unknown === undefined) return undefined
@@ -107,7 +118,7 @@ const execute = <Name extends string, E, A>(program: Program<Name, E, A>, argv: 
   ).pipe(
     Effect.as(ExitCode.ok),
     Effect.catchAll((error) =>
-      report(ValidationError.isValidationError(error) ? parseError(place, error) : program.failure(error))
+      report(ValidationError.isValidationError(error) ? parseError(place, args, error) : program.failure(error))
     ),
     Effect.provide(NodeContext.layer),
     Effect.provideService(CliConfig.CliConfig, cliConfig)
