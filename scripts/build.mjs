@@ -78,10 +78,13 @@ if (!process.argv.includes("--if-stale") || isStale()) {
     const launcher = `${made}/${program}.cjs`
     copyFileSync("scripts/launcher.cjs", launcher)
     chmodSync(launcher, 0o755)
-    spawnSync(process.execPath, [launcher, "--version"], {
+  }
+  putInPlace()
+  // The cache remembers the path that the bundle had when it was made.
+  for (const program of programs) {
+    spawnSync(process.execPath, [`dist/${program}.cjs`, "--version"], {
       env: { ...process.env, NEXUS_MAKE_CODE_CACHE: "1" },
       stdio: ["ignore", "ignore", "inherit"]
     })
   }
-  putInPlace()
 }

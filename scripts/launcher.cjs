@@ -2,7 +2,7 @@
 // Starts the program beside this file from V8's code cache, made when it was built: compiling the bundle takes longer
 // than all else that a short command does. Another Node.js than the builder's can't use that cache, and falls back on
 // its own, where it has one (node:module, 22.8).
-const { existsSync, readFileSync, writeFileSync } = require("node:fs")
+const { existsSync, readFileSync, renameSync, writeFileSync } = require("node:fs")
 const { Script } = require("node:vm")
 
 const bundle = __filename.replace(/\.cjs$/, ".bundle.cjs")
@@ -10,13 +10,19 @@ const cache = `${bundle}.cache`
 const isBuild = process.env.NEXUS_MAKE_CODE_CACHE === "1"
 const cachedData = existsSync(cache) && !isBuild ? readFileSync(cache) : undefined
 
+/** @param {Buffer} data */
+const save = (data) => {
+  writeFileSync(`${cache}.${process.pid}`, data)
+  renameSync(`${cache}.${process.pid}`, cache)
+}
+
 const start = () => {
   const script = new Script(
     `(function (exports, require, module, __filename, __dirname) {${readFileSync(bundle, "latin1")}\n})`,
     { filename: bundle, ...(cachedData && { cachedData }) }
   )
   // Made at the end, the cache holds the functions that a run needs, and not only those that V8 compiles at once.
-  if (isBuild) process.on("exit", () => writeFileSync(cache, script.createCachedData()))
+  if (isBuild) process.on("exit", () => save(script.createCachedData()))
   else if (script.cachedDataRejected !== false) return false
   script.runInThisContext().call(module.exports, module.exports, require, module, bundle, __dirname)
   return true

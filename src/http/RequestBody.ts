@@ -20,6 +20,22 @@ const isJson = ({ headers }: IncomingMessage) =>
   headers["content-type"]?.split(";", 1)[0]?.trim().toLowerCase() === "application/json" &&
   headers["content-encoding"] === undefined
 
+/** How deep the values of a body may be nested: what explains a wrong value is recursive, and runs out of stack. */
+const maxDepth = 32
+
+const isTooDeep = (body: Buffer): boolean => {
+  let depth = 0
+  let inString = false
+  for (let index = 0; index < body.length && depth <= maxDepth; index++) {
+    const byte = body[index]
+    if (byte === 0x22) inString = !inString
+    else if (inString && byte === 0x5c) index++
+    else if (!inString && (byte === 0x5b || byte === 0x7b)) depth++
+    else if (!inString && (byte === 0x5d || byte === 0x7d)) depth--
+  }
+  return depth > maxDepth
+}
+
 /** Reads a body no further than the limit. What is left of a refused one is read and dropped, so that the answer gets out. */
 const readBody = (source: IncomingMessage) =>
   Effect.async<Buffer, PayloadTooLarge | BadRequest>((resume) => {
@@ -50,6 +66,7 @@ export const withCheckedBody = Effect.gen(function* () {
   if (request.method !== "POST") return request
   const headers = { "content-type": "application/json" }
   const body = yield* readBody(source)
+  if (isTooDeep(body)) return yield* new BadRequest({ error: `the body is nested deeper than ${maxDepth} levels` })
   return HttpServerRequest.fromWeb(new Request("http://localhost", { method: request.method, headers, body })).modify({
     url: request.url
   })

@@ -34,11 +34,13 @@ export const methodsOf = (url: string): ReadonlyArray<string> => {
   return methods.includes("GET") ? [...methods, "HEAD"] : methods
 }
 
-/** The query parameters of a request to a route that takes none, which HttpApi would pass over. */
+/** The query parameters of a request that HttpApi would pass over: any on a route that takes none, and `__proto__`. */
 export const unknownParameters = (method: string, url: string): ReadonlyArray<string> => {
   const start = url.indexOf("?")
   if (start === -1) return []
   const wanted = method === "HEAD" ? "GET" : method
   const route = at(url.slice(0, start)).find((candidate) => candidate.method === wanted)
-  return route === undefined || route.takesParameters ? [] : Array.from(new URLSearchParams(url.slice(start)).keys())
+  if (route === undefined) return []
+  const given = Array.from(new URLSearchParams(url.slice(start)).keys())
+  return given.filter((name) => !route.takesParameters || name === "__proto__")
 }

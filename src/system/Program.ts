@@ -63,26 +63,41 @@ const usageError = (place: Place, problem: string): Failure => ({
   exitCode: ExitCode.usage
 })
 
-/** The options that a line holds, without their values. */
-const optionsOf = (args: ReadonlyArray<string>): ReadonlyArray<string> =>
-  args.flatMap((word) => /^--?[a-zA-Z][\w-]*/.exec(word)?.[0] ?? [])
+/** The words of a line that may be commands or options: those after `--` are neither. */
+const wordsOf = (args: ReadonlyArray<string>): ReadonlyArray<string> =>
+  args.includes("--") ? args.slice(0, args.indexOf("--")) : args
+
+/** The options that a line holds, without their values, and how each is written in the help of its command. */
+const optionsOf = (place: Place, args: ReadonlyArray<string>) => {
+  const usage = place.path.map((command) => command.usage()).join(" ")
+  return wordsOf(args).flatMap((word) => {
+    const name = /^--?[a-zA-Z][\w-]*/.exec(word)?.[0]
+    const shown = new RegExp(`[[\\s]${name}(?![\\w-])(, --[\\w-]+)?( [^\\]])?`).exec(usage)
+    return name === undefined ? [] : [{ name, isKnown: shown !== null, takesValue: shown?.[2] !== undefined }]
+  })
+}
+
+const unknownOption = (place: Place, args: ReadonlyArray<string>): Failure | undefined => {
+  const unknown = optionsOf(place, args).find(({ isKnown }) => !isKnown)
+  return unknown && usageError(place, `unknown option '${unknown.name}'`)
+}
 
 /** What is wrong with a line. The library blames the commands for what is wrong with an option. */
 const parseError = (place: Place, args: ReadonlyArray<string>, error: ValidationError.ValidationError): Failure => {
-  const usage = place.path.map((command) => command.usage()).join(" ")
-  const takes = (option: string) => new RegExp(`(^|[\\s[(])${option}(?![\\w-])`).exec(usage) !== null
-  const options = optionsOf(args)
-  const unknown = options.find((option) => !takes(option))
-  if (unknown !== undefined) return usageError(place, `unknown option '${unknown}'`)
-  const misused = options.find((option, index) => options.indexOf(option) !== index || args.at(-1) === option)
-  return misused === undefined || /^option|^argument/.test(plain(error.error))
-    ? usageError(place, plain(error.error))
-    : usageError(place, `option ${misused} takes one value, and can be given once`)
+  const problem = plain(error.error)
+  if (/^(option|argument) /.test(problem)) return usageError(place, problem)
+  const valued = optionsOf(place, args).filter(({ takesValue }) => takesValue)
+  const names = valued.map(({ name }) => name)
+  const misused = names.find((name, index) => names.indexOf(name) !== index || wordsOf(args).at(-1) === name)
+  return (
+    unknownOption(place, args) ??
+    usageError(place, misused === undefined ? problem : `option ${misused} takes one value, and can be given once`)
+  )
 }
 
 /** What a line asks for before any command is run: help, the version, or a command that is not there. */
 const before = (place: Place, args: ReadonlyArray<string>, runsAlone: boolean): string | Failure | undefined => {
-  const words = args.includes("--") ? args.slice(0, args.indexOf("--")) : args
+  const words = wordsOf(args)
   if (words.includes("--help") || words.includes("-h")) return helpText(place, footer, runsAlone)
   if (words.includes("--version")) return `${place.path[0].name} ${version}`
   if (words.some((word) => /^--(completions|log-level)\b/.test(word))) return undefined
@@ -94,7 +109,7 @@ const before = (place: Place, args: ReadonlyArray<string>, runsAlone: boolean): 
   const choices = `expected one of ${here.children.map(({ name }) => name).join(", ")}`
   return place.unknown === undefined
     ? usageError(place, `missing command: ${choices}`)
-    : usageError(place, `unknown command '${place.unknown}': ${choices}`)
+    : (unknownOption(place, args) ?? usageError(place, `unknown command '${place.unknown}': ${choices}`))
 }
 
 /** Runs a command line; succeeds with the process's exit code, whatever happened. */
