@@ -650,20 +650,23 @@ const expectOutage = (exit: Exit.Exit<unknown, unknown>) => {
 describe("a database that is shared", () => {
   const both = (path: string) => Effect.all([Layer.build(storeAt(path)), Layer.build(storeAt(path))])
 
-  it.live("serves two daemons at once, and no CID is given twice", () =>
-    Effect.gen(function* () {
-      const path = Path.join(yield* temporaryFolder, "nexus.db")
-      const daemons = (yield* both(path)).map(Context.get(VmStore))
-      const creates = Array.from({ length: 30 }, (_, n) =>
-        daemons.map((store, index) => store.create(CreateVm.make({ name: `vm-${n}-of-${index}` })))
-      ).flat()
-      const vms = yield* Effect.all(creates, { concurrency: "unbounded" })
-      expect(vms.map(({ cid }) => cid).sort((a, b) => a - b)).toEqual(Array.from({ length: 60 }, (_, n) => n + 3))
-      const lists = yield* Effect.forEach(daemons, (store) => store.list({}))
-      expect(lists[0]).toHaveLength(60)
-      expect(lists[1]).toStrictEqual(lists[0])
-    }).pipe(Effect.scoped)
-  )
+  // A fiber that gives way after every few steps lets one daemon in between two steps of the other.
+  for (const steps of [15, 2048]) {
+    it.live(`serves two daemons at once, and no CID is given twice (a switch every ${steps} steps)`, () =>
+      Effect.gen(function* () {
+        const path = Path.join(yield* temporaryFolder, "nexus.db")
+        const daemons = (yield* both(path)).map(Context.get(VmStore))
+        const creates = Array.from({ length: 30 }, (_, n) =>
+          daemons.map((store, index) => store.create(CreateVm.make({ name: `vm-${n}-of-${index}` })))
+        ).flat()
+        const vms = yield* Effect.all(creates, { concurrency: "unbounded" })
+        expect(vms.map(({ cid }) => cid).sort((a, b) => a - b)).toEqual(Array.from({ length: 60 }, (_, n) => n + 3))
+        const lists = yield* Effect.forEach(daemons, (store) => store.list({}))
+        expect(lists[0]).toHaveLength(60)
+        expect(lists[1]).toStrictEqual(lists[0])
+      }).pipe(Effect.scoped, Effect.withMaxOpsBeforeYield(steps))
+    )
+  }
 
   it.live("lets one daemon see at once what the other did", () =>
     Effect.gen(function* () {
@@ -770,7 +773,7 @@ describe("a database that is shared", () => {
           expect(took).toBeGreaterThan(3500)
           expect(took).toBeLessThan(5000)
           expect(reads.length).toBeGreaterThan(10)
-          expect(Math.max(...reads)).toBeLessThan(500)
+          expect(Math.max(...reads)).toBeLessThan(1000)
           for (const exit of yield* changes) expectOutage(exit)
           other.exec("COMMIT")
           expect(yield* create("after")).toMatchObject({ cid: 4 })

@@ -3,7 +3,9 @@ import * as HttpApiEndpoint from "@effect/platform/HttpApiEndpoint"
 import * as HttpApiGroup from "@effect/platform/HttpApiGroup"
 import * as HttpApiSchema from "@effect/platform/HttpApiSchema"
 import * as OpenApi from "@effect/platform/OpenApi"
+import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
+import * as SchemaAST from "effect/SchemaAST"
 import { Health } from "../domain/Health.js"
 import { version } from "../domain/Version.js"
 import { CreateVm, Vm, VmFilter } from "../domain/Vm.js"
@@ -37,8 +39,6 @@ class Vms extends HttpApiGroup.make("vms")
       .setPayload(CreateVm)
       .addSuccess(Vm, { status: 201 })
       .addError(ApiErrors.Conflict)
-      .addError(ApiErrors.PayloadTooLarge)
-      .addError(ApiErrors.UnsupportedMediaType)
       .annotate(OpenApi.Summary, "Create a VM record")
       .annotate(OpenApi.Description, "Gives the VM an id and a vsock CID. Its state is `created`; nothing is started.")
       .annotate(OpenApi.Transform, locationHeader)
@@ -80,10 +80,15 @@ class HealthGroup extends HttpApiGroup.make("health")
   .annotate(OpenApi.Description, "The daemon's own health") {}
 
 /** `HttpApi` declares an error of its own on every call; Nexus sends `BadRequest` in its place. */
+const badRequestDescription = Option.getOrElse(
+  SchemaAST.getDescriptionAnnotation(ApiErrors.BadRequest.ast),
+  () => "Bad request"
+)
 const notSent = new Set(["HttpApiDecodeError", "Issue", "PropertyKey"])
 const withoutDecodeError = (spec: object): Record<string, unknown> =>
   JSON.parse(JSON.stringify(spec), (key, value) => {
     if (notSent.has(key)) return undefined
+    if (key === "400") return { ...value, description: badRequestDescription }
     const options = value?.anyOf?.filter?.((option: { $ref?: string }) => !option.$ref?.endsWith("/HttpApiDecodeError"))
     return options?.length === 1 ? options[0] : value
   })
@@ -95,6 +100,8 @@ export class Api extends HttpApi.make("nexus")
   .addError(ApiErrors.BadRequest)
   .addError(ApiErrors.Unauthorized)
   .addError(ApiErrors.Forbidden)
+  .addError(ApiErrors.PayloadTooLarge)
+  .addError(ApiErrors.UnsupportedMediaType)
   .addError(ApiErrors.InternalError)
   .addError(ApiErrors.Overloaded)
   .annotate(OpenApi.Title, "Nexus")

@@ -1,4 +1,4 @@
-import { chmodSync, lstatSync, mkdirSync, rmSync } from "node:fs"
+import { chmodSync, lstatSync, rmSync } from "node:fs"
 import * as Http from "node:http"
 import * as Net from "node:net"
 import { dirname } from "node:path"
@@ -11,6 +11,7 @@ import * as Effect from "effect/Effect"
 import * as Runtime from "effect/Runtime"
 import type * as Scope from "effect/Scope"
 import { type Address, formatAddress } from "../domain/Address.js"
+import { makeFolder } from "../system/UserFolders.js"
 import type { AdmissionPolicy } from "./Admission.js"
 import { gate, type OnSlow, refuseExpectation, refuseUnparsed } from "./Gate.js"
 
@@ -71,7 +72,7 @@ const clearPath = (path: string) =>
     const refused = (problem: string) => new CannotListen({ message: `cannot listen on unix:${path}: ${problem}` })
     const found = yield* Effect.try({
       try: () => {
-        mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
+        makeFolder(dirname(path))
         return lstatSync(path, { throwIfNoEntry: false })
       },
       catch: (error) => refused(String(error))

@@ -2,6 +2,7 @@ import type { IncomingMessage } from "node:http"
 import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
 import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
 import * as Effect from "effect/Effect"
+import { show } from "../domain/Bounds.js"
 import { BadRequest, PayloadTooLarge, UnsupportedMediaType } from "./ApiErrors.js"
 
 /** The most that a request's body may hold: 1 MiB. */
@@ -17,8 +18,13 @@ export const hasBody = ({ headers }: HttpServerRequest.HttpServerRequest): boole
 
 /** Exactly `application/json`, whatever its parameters: a web page can't send that to another site unasked. */
 const isJson = ({ headers }: IncomingMessage) =>
-  headers["content-type"]?.split(";", 1)[0]?.trim().toLowerCase() === "application/json" &&
-  headers["content-encoding"] === undefined
+  headers["content-type"]?.split(";", 1)[0]?.trim().toLowerCase() === "application/json"
+
+const mediaTypeProblem = (source: IncomingMessage): string | undefined => {
+  if (!isJson(source)) return "the body must be sent as Content-Type: application/json"
+  const encoding = source.headers["content-encoding"]
+  return encoding && `the body must be sent as it is, without Content-Encoding ${show(encoding)}`
+}
 
 /** How deep the values of a body may be nested: what explains a wrong value is recursive, and runs out of stack. */
 const maxDepth = 32
@@ -58,9 +64,8 @@ export const withCheckedBody = Effect.gen(function* () {
   const request = yield* HttpServerRequest.HttpServerRequest
   const source = NodeHttpServerRequest.toIncomingMessage(request)
   if (!hasBody(request)) return request
-  if (!isJson(source)) {
-    return yield* new UnsupportedMediaType({ error: "the body must be sent as Content-Type: application/json" })
-  }
+  const problem = mediaTypeProblem(source)
+  if (problem !== undefined) return yield* new UnsupportedMediaType({ error: problem })
   if (Number(source.headers["content-length"] ?? 0) > maxBodyBytes) return yield* tooLarge
   // No other call takes a body; node:http drops what nobody reads.
   if (request.method !== "POST") return request

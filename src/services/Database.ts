@@ -1,4 +1,4 @@
-import { chmodSync, existsSync, mkdirSync, statSync, writeFileSync } from "node:fs"
+import { chmodSync, existsSync, statSync, writeFileSync } from "node:fs"
 import { dirname } from "node:path"
 import * as SqlClient from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
@@ -9,6 +9,7 @@ import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import { StoreUnavailable } from "../domain/Errors.js"
 import { DatabaseStatus } from "../domain/Health.js"
+import { makeFolder } from "../system/UserFolders.js"
 import { cannotUse, copy, DatabaseRefused, look, refuse, timeStamp, withFiles } from "./DatabaseFiles.js"
 import { create, drop, inspect, isUnusable } from "./DatabaseSchema.js"
 import * as GroupCommit from "./GroupCommit.js"
@@ -58,7 +59,7 @@ const upgrade = (sql: SqlClient.SqlClient, path: string, from: number) =>
 /** Opens the file at `path`, made if there is none, and leaves it with the current schema or untouched. */
 const prepare = (path: string) =>
   Effect.gen(function* () {
-    yield* withFiles(path, () => mkdirSync(dirname(path), { recursive: true, mode: 0o700 }))
+    yield* withFiles(path, () => makeFolder(dirname(path)))
     if (existsSync(path)) {
       const contents = yield* look(path)
       if (isUnusable(contents)) return yield* refuse(path, contents)

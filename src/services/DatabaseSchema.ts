@@ -72,7 +72,12 @@ export const inspect = (sql: SqlClient): Effect.Effect<Contents, SqlError> =>
     const tables = objects.filter(({ type }) => type === "table").map(({ name }) => name)
     if (objects.length === 0) return Empty()
     if (!tables.includes("schema_meta")) {
-      return Foreign({ found: `its tables are ${tables.slice(0, 5).join(", ")}` })
+      return Foreign({
+        found: `it holds ${objects
+          .slice(0, 5)
+          .map(({ name }) => name)
+          .join(", ")}`
+      })
     }
     const [row] = yield* sql<{ value: unknown }>`SELECT * FROM schema_meta WHERE key = 'version'`
     const version = /^-?\d+$/.test(String(row?.value)) ? Number(row?.value) : undefined

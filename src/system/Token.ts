@@ -1,8 +1,9 @@
 import { randomBytes } from "node:crypto"
-import { mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs"
+import { readFileSync, statSync, writeFileSync } from "node:fs"
 import { dirname } from "node:path"
 import * as Effect from "effect/Effect"
 import { BadConfig } from "./ConfigFile.js"
+import { makeFolder } from "./UserFolders.js"
 
 /** Reads a bearer token from a file that nobody else may read. */
 export const readToken = (path: string): Effect.Effect<string, BadConfig> =>
@@ -26,7 +27,7 @@ export const readToken = (path: string): Effect.Effect<string, BadConfig> =>
 export const newToken = (path: string): Effect.Effect<void, BadConfig> =>
   Effect.try({
     try: () => {
-      mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
+      makeFolder(dirname(path))
       writeFileSync(path, `${randomBytes(32).toString("base64url")}\n`, { mode: 0o600, flag: "wx" })
     },
     catch: (error) => new BadConfig({ message: `cannot make the token file ${path}: ${String(error)}` })

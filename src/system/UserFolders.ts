@@ -1,3 +1,4 @@
+import { existsSync, mkdirSync } from "node:fs"
 import * as Os from "node:os"
 import * as Path from "node:path"
 
@@ -12,3 +13,13 @@ export const configFolder = (): string => folder("XDG_CONFIG_HOME", ".config")
 
 /** Where this user's programs keep what must outlive them. */
 export const stateFolder = (): string => folder("XDG_STATE_HOME", ".local/state")
+
+/**
+ * Makes a folder, and those above it that are missing, for their owner alone. One by one: Node's `recursive` hangs where a
+ * file system, such as /proc, can't hold the folder.
+ */
+export const makeFolder = (path: string): void => {
+  if (existsSync(path)) return
+  makeFolder(Path.dirname(path))
+  mkdirSync(path, { mode: 0o700 })
+}
