@@ -99,7 +99,7 @@ describe.concurrent("nexusd's settings", () => {
   it("listens on 127.0.0.1:9600 when nothing is said", async ({ onTestFinished }) => {
     const home = makeHome(onTestFinished)
     // Another daemon may have that port: then it is what the refusal names.
-    const daemon = start(home, process.execPath, [programs.nexusd], {})
+    const daemon = start(home, process.execPath, [programs.nexusd])
     await vi.waitFor(() => expect(daemon.said.stderr).toMatch(/127\.0\.0\.1:9600\b/), { timeout: 10_000 })
   })
 
@@ -229,19 +229,6 @@ describe.concurrent("nexusd's settings", () => {
 })
 
 describe.concurrent("nexusd's start", () => {
-  it("is ready within a second", async ({ onTestFinished }) => {
-    const home = makeHome(onTestFinished)
-    const times: Array<number> = []
-    // The best of some, since the machine has other things to do.
-    for (let attempt = 0; attempt < 5 && !times.some((time) => time < 1000); attempt++) {
-      const begin = performance.now()
-      const daemon = await startDaemon(home)
-      times.push(performance.now() - begin)
-      await daemon.stop("SIGKILL")
-    }
-    expect(Math.min(...times)).toBeLessThan(1000)
-  })
-
   it("is refused in one line when the port is in use", async ({ onTestFinished }) => {
     const home = makeHome(onTestFinished)
     const { address } = await startDaemon(home)

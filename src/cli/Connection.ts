@@ -56,7 +56,7 @@ const fromFile = (path: string | undefined) =>
 
 const fromEnvironment = Effect.suspend(() => {
   const value = process.env["NEXUS_DAEMON"]
-  return value === undefined
+  return value === undefined || value === ""
     ? Effect.succeed(undefined)
     : Either.mapLeft(
         Schema.decodeEither(Address)(value),

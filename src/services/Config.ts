@@ -52,7 +52,7 @@ const fromEnvironment = <A, I>(section: string, key: string, schema: Schema.Sche
   Effect.suspend(() => {
     const variable = `NEXUS_${section}_${key}`.toUpperCase()
     const text = process.env[variable]
-    return text === undefined
+    return text === undefined || text === ""
       ? Effect.succeed(undefined)
       : Either.mapLeft(
           decodeText(schema)(text),

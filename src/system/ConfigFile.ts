@@ -4,7 +4,7 @@ import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
-import { show } from "../domain/Bounds.js"
+import { cut, show } from "../domain/Bounds.js"
 import { strict } from "../domain/Vm.js"
 
 /** Settings that can't be used; `message` names the file and the key. */
@@ -42,7 +42,8 @@ export const readConfigFile = <A, I>(path: string, schema: Schema.Schema<A, I>) 
     const content: unknown = yield* Effect.try({
       // A key without a value is a key that is not set.
       try: () => Yaml.parse(text, (_, value) => value ?? undefined) ?? {},
-      catch: (error) => new BadConfig({ message: `${path} is not YAML: ${show(String(error))}` })
+      catch: (error) =>
+        new BadConfig({ message: `${path} is not YAML: ${cut(String(error).replace(/\s+/g, " "), 300)}` })
     })
     return yield* Either.mapLeft(
       Schema.decodeUnknownEither(schema)(content),

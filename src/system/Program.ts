@@ -142,8 +142,6 @@ const execute = <Name extends string, E, A>(program: Program<Name, E, A>, argv: 
 
 /** Runs a program as this process: with its arguments, on its streams, to its exit code. */
 export const main = <Name extends string, E, A>(program: Program<Name, E, A>): void => {
-  // Whoever reads our output may stop reading.
-  process.stdout.on("error", (error: NodeJS.ErrnoException) => process.exit(error.code === "EPIPE" ? 0 : 1))
   NodeRuntime.runMain(execute(program, process.argv), {
     disableErrorReporting: true,
     disablePrettyLogger: true,
