@@ -1,5 +1,6 @@
-// Builds the programs into dist/: each one bundle, with the native addon left outside, and a launcher that starts it
-// from V8's code cache. With --if-stale, only when a source is newer than what was built.
+// Builds dist/. The programs: each one bundle, with the native addon left outside, and a launcher that starts it from
+// V8's code cache. The library: the typed client and the domain's schemas, with their types. With --if-stale, the
+// programs alone, and only when a source is newer than what was built.
 import { spawnSync } from "node:child_process"
 import { chmodSync, copyFileSync, existsSync, readdirSync, readFileSync, renameSync, rmSync, statSync } from "node:fs"
 import { build } from "esbuild"
@@ -48,6 +49,23 @@ const bundles = [
   { entryPoints: ["src/nexusctl.ts"], outfile: "nexusctl.bundle.cjs", inject: ["scripts/no-form-data.mjs"] }
 ]
 
+/** The typed client and the domain's schemas, as modules that share what they have in common. */
+const buildLibrary = async () => {
+  await build({
+    ...common,
+    entryPoints: ["src/http/Client.ts", ...readdirSync("src/domain").map((name) => `src/domain/${name}`)],
+    outbase: "src",
+    outdir: `${made}/lib`,
+    format: "esm",
+    packages: "external",
+    splitting: true,
+    minifyWhitespace: false
+  })
+  const tsc = ["tsc", "-p", "tsconfig.types.json", "--outDir", `${made}/types`]
+  const { status } = spawnSync("npx", tsc, { stdio: "inherit" })
+  if (status !== 0) process.exit(1)
+}
+
 /** @param {string} path */
 const changedAt = (path) => statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0
 
@@ -70,7 +88,9 @@ const putInPlace = () => {
   for (const folder of [made, replaced]) rmSync(folder, { recursive: true, force: true })
 }
 
-if (!process.argv.includes("--if-stale") || isStale()) {
+const ifStale = process.argv.includes("--if-stale")
+if (!ifStale || isStale()) {
+  if (!ifStale) await buildLibrary()
   await Promise.all(
     bundles.map(({ outfile, ...bundle }) => build({ ...common, ...bundle, outfile: `${made}/${outfile}` }))
   )

@@ -56,7 +56,9 @@ export type Contents = Data.TaggedEnum<{
   Foreign: { readonly found: string }
   Damaged: { readonly found: string }
 }>
-export const { Current, Damaged, Empty, Foreign, Newer, Older } = Data.taggedEnum<Contents>()
+const contents = Data.taggedEnum<Contents>()
+const { Newer, Older } = contents
+export const { Current, Damaged, Empty, Foreign } = contents
 
 /** Contents that nexusd leaves alone. */
 export type Unusable = Extract<Contents, { _tag: "Newer" | "Foreign" | "Damaged" }>
