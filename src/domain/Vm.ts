@@ -125,3 +125,21 @@ export const Vm = Schema.Struct({
   ]
 })
 export type Vm = typeof Vm.Type
+
+/** The record of a VM that is created now; `now` is in seconds since the epoch. */
+export const newVm = (
+  { mem_size_mib, name, role, vcpu_count }: CreateVm,
+  id: string,
+  cid: number,
+  now: number
+): Vm => ({
+  id,
+  name,
+  role,
+  state: "created",
+  cid,
+  vcpu_count,
+  mem_size_mib,
+  created_at: now,
+  updated_at: now
+})

@@ -5,7 +5,7 @@ import * as Either from "effect/Either"
 import * as Layer from "effect/Layer"
 import * as Ref from "effect/Ref"
 import { Conflict, NotFound } from "../domain/Errors.js"
-import { type CidRange, cidRange, type Vm } from "../domain/Vm.js"
+import { type CidRange, cidRange, newVm, type Vm } from "../domain/Vm.js"
 import { StoreStatus } from "./StoreStatus.js"
 import { VmStore } from "./VmStore.js"
 
@@ -50,8 +50,7 @@ export const layer = (options?: { readonly initial?: Records; readonly cids?: Ci
               const cid = nextCid(records, options?.cids ?? cidRange)
               if (cid === undefined) return Either.left(Conflict.noFreeCid())
               const now = Math.floor(millis / 1000)
-              const id = crypto.randomUUID()
-              const vm: Vm = { id, state: "created", cid, created_at: now, updated_at: now, ...params }
+              const vm = newVm(params, crypto.randomUUID(), cid, now)
               return Either.right([vm, [...records, vm]])
             })
           ),

@@ -5,7 +5,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { Conflict, NotFound } from "../domain/Errors.js"
-import { type CidRange, cidRange, Vm } from "../domain/Vm.js"
+import { type CidRange, cidRange, newVm, Vm } from "../domain/Vm.js"
 import { Database } from "./Database.js"
 import { VmStore } from "./VmStore.js"
 
@@ -54,8 +54,7 @@ export const layer = (options?: { readonly cids?: CidRange }) =>
             if (taken.length > 0) return yield* Conflict.nameTaken(params.name)
             const cid = yield* nextCid
             if (cid === undefined) return yield* Conflict.noFreeCid()
-            const id = crypto.randomUUID()
-            const vm: Vm = { id, state: "created", cid, created_at: now, updated_at: now, ...params }
+            const vm = newVm(params, crypto.randomUUID(), cid, now)
             yield* sql`INSERT INTO vms ${sql.insert(vm)}`
             return vm
           }).pipe(database.write),

@@ -1,0 +1,157 @@
+import { isDeepStrictEqual } from "node:util"
+
+/** As much of a record as the checks look at. */
+export interface Sighting {
+  readonly id: string
+  readonly name: string
+  readonly cid: number
+}
+
+/** What one answer says of one name; `list` counts as a `get` of every name. */
+export interface Operation {
+  readonly kind: "create" | "get" | "delete"
+  readonly name: string
+  /** When the request was sent and when its answer had come, on one clock that shows no time twice. */
+  readonly called: number
+  /**
+   * Where there is no answer: when the daemon that was asked had ended, the last moment at which the request can have
+   * taken effect. Infinity if that is not known.
+   */
+  readonly returned: number
+  /** Missing if the connection was lost. */
+  readonly status?: number
+  readonly record?: Sighting
+}
+
+/**
+ * What the service holds of one name: nothing, the record with this id, or one whose creator never heard its id (then
+ * the text is `?` and the creating operation's place).
+ */
+type State = string | undefined
+
+/** What the sequential service would have: the next state if it can give this answer in this state, else `false`. */
+const step = (state: State, operation: Operation, place: number, known: ReadonlySet<string>): State | false => {
+  const { kind, record, status } = operation
+  if (status === undefined) return kind === "create" ? (state ?? `?${place}`) : kind === "delete" ? undefined : state
+  // Not taken on: nothing may have changed.
+  if (status === 503) return state
+  if (kind === "create") {
+    if (status === 201) return state === undefined && record !== undefined && record.id
+    return status === 409 && state !== undefined && state
+  }
+  if (status === 404) return state === undefined && state
+  if (state === undefined) return false
+  if (kind === "delete") return status === 204 ? undefined : false
+  if (status !== 200 || record === undefined) return false
+  // The record of an unheard creation shows its id here, which can't be that of a creation that was answered.
+  if (state.startsWith("?")) return !known.has(record.id) && record.id
+  return state === record.id && state
+}
+
+/**
+ * Whether there is an order of the operations on ONE name in which each takes effect at some moment between its call
+ * and its return, and every answer is what a sequential service would have given: the search of Wing and Gong, with
+ * the memory of Lowe ("Testing for linearizability", 2017), which never looks twice at the same operations done with
+ * the same outcome.
+ *
+ * A history is linearizable exactly if its part for each name is (Herlihy and Wing, 1990), since operations on one name
+ * say nothing of other names. CIDs are what names do share: they are left out here, and `sharedCids` looks at them.
+ */
+export const isLinearizable = (history: ReadonlyArray<Operation>): boolean => {
+  const all = history
+    .filter(({ kind, status }) => status !== undefined || kind !== "get")
+    .sort((a, b) => a.called - b.called)
+  const known = new Set(
+    all.flatMap(({ kind, record, status }) => (kind === "create" && status === 201 && record ? [record.id] : []))
+  )
+  const done = new Set<number>()
+  const visited = new Set<string>()
+
+  /** All before `from` are settled; the operations done reach up to the call at `latest`. */
+  const search = (from: number, latest: number, state: State): boolean => {
+    let start = from
+    // An unanswered operation whose time has passed never took effect.
+    const isSettled = (at: number) => {
+      const operation = all[at]
+      return done.has(at) || (operation?.status === undefined && (operation?.returned ?? 0) < latest)
+    }
+    while (start < all.length && isSettled(start)) start++
+    // What is next takes effect before anything else has returned.
+    let limit = Number.POSITIVE_INFINITY
+    let isComplete = true
+    let ahead = ""
+    const next: Array<number> = []
+    for (let at = start; at < all.length; at++) {
+      const operation = all[at]
+      if (operation === undefined || operation.called > limit) break
+      if (done.has(at)) {
+        ahead += `,${at}`
+        continue
+      }
+      if (isSettled(at)) continue
+      next.push(at)
+      if (operation.status === undefined) continue
+      isComplete = false
+      limit = Math.min(limit, operation.returned)
+    }
+    if (isComplete) return true
+    const key = `${start}${ahead} ${latest} ${state}`
+    if (visited.has(key)) return false
+    visited.add(key)
+    for (const at of next) {
+      const operation = all[at]
+      if (operation === undefined || operation.called > limit) continue
+      const after = step(state, operation, at, known)
+      if (after === false) continue
+      done.add(at)
+      if (search(start, Math.max(latest, operation.called), after)) return true
+      done.delete(at)
+    }
+    return false
+  }
+  return search(0, 0, undefined)
+}
+
+/** The names whose operations fit no sequential order. */
+export const violations = (history: ReadonlyArray<Operation>): ReadonlyArray<string> => {
+  const byName = new Map<string, Array<Operation>>()
+  for (const operation of history) byName.set(operation.name, [...(byName.get(operation.name) ?? []), operation])
+  return Array.from(byName).flatMap(([name, operations]) => (isLinearizable(operations) ? [] : [name]))
+}
+
+interface Life {
+  readonly record: Sighting
+  /** By then it certainly was there. */
+  from: number
+  /** Up to then it certainly was there. */
+  until: number
+}
+
+/**
+ * Records that differ from one sighting to the next, and pairs of records that were certainly there at the same time and
+ * have one CID. A record is certainly there from the first answer that shows it to the last call whose answer does.
+ */
+export const sharedCids = (history: ReadonlyArray<Operation>): ReadonlyArray<string> => {
+  const wrong: Array<string> = []
+  const lives = new Map<string, Life>()
+  for (const { called, kind, record, returned } of history) {
+    if (record === undefined) continue
+    const life = lives.get(record.id) ?? { record, from: returned, until: Number.NEGATIVE_INFINITY }
+    if (!isDeepStrictEqual(life.record, record)) wrong.push(`${record.id} was ${JSON.stringify([life.record, record])}`)
+    life.from = Math.min(life.from, returned)
+    // Its creation was called before it was there.
+    if (kind !== "create") life.until = Math.max(life.until, called)
+    lives.set(record.id, life)
+  }
+  const byStart = Array.from(lives.values())
+    .filter(({ from, until }) => from <= until)
+    .sort((a, b) => a.from - b.from)
+  const holders = new Map<number, Life>()
+  for (const life of byStart) {
+    const { cid, id } = life.record
+    const holder = holders.get(cid)
+    if (holder !== undefined && holder.until >= life.from) wrong.push(`${holder.record.id} and ${id} share CID ${cid}`)
+    if (holder === undefined || holder.until < life.until) holders.set(cid, life)
+  }
+  return wrong
+}
