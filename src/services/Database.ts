@@ -56,6 +56,19 @@ const upgrade = (sql: SqlClient.SqlClient, path: string, from: number) =>
     )
   })
 
+/** Reads back what durability stands on: some file systems can't do WAL, and SQLite says so by not doing it. */
+const checkDurability = (sql: SqlClient.SqlClient, path: string) =>
+  Effect.gen(function* () {
+    const [found] = yield* sql<{ journal_mode: string; synchronous: number }>`
+      SELECT journal_mode, synchronous FROM pragma_journal_mode, pragma_synchronous
+    `
+    if (found?.journal_mode !== "wal" || found.synchronous !== 2) {
+      return yield* new DatabaseRefused({
+        message: `${path} is on a file system that can't keep a write-ahead log (journal_mode ${found?.journal_mode}, synchronous ${found?.synchronous}): give a file on a local disk with --db PATH`
+      })
+    }
+  })
+
 /** Opens the file at `path`, made if there is none, and leaves it with the current schema or untouched. */
 const prepare = (path: string) =>
   Effect.gen(function* () {
@@ -78,6 +91,7 @@ const prepare = (path: string) =>
     })
     yield* retryBusy(transaction(sql, settle))
     yield* enforceForeignKeys(sql)
+    yield* checkDurability(sql, path)
     return sql
   }).pipe(retryBusy, Effect.mapError(cannotUse(path)))
 
@@ -100,13 +114,14 @@ export const layer = (path: string): Layer.Layer<Database | StoreStatus | SqlCli
       const before = fileAt(path)
       const sql = yield* prepare(path)
       const opened = fileAt(path)
+      const openedLog = fileAt(`${path}-wal`)
       if (before !== undefined && before !== opened) {
         return yield* new DatabaseRefused({ message: `${path} was replaced while it was opened: start again` })
       }
 
       // SQLite goes on writing into a file that was removed or replaced: such a write would be lost with the process.
       const inPlace = Effect.suspend(() =>
-        fileAt(path) === opened
+        fileAt(path) === opened && fileAt(`${path}-wal`) === openedLog
           ? Effect.void
           : Effect.zipRight(
               Effect.logError(`store: ${path} was removed or replaced; put it back, or restart nexusd`),
