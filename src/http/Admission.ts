@@ -43,10 +43,13 @@ export const admit = (
   request: IncomingMessage,
   { allowedHosts, token }: AdmissionPolicy
 ): BadRequest | Forbidden | Unauthorized | undefined => {
-  const { authorization, host, origin, "sec-fetch-site": site } = request.headers
+  const { authorization, origin, "sec-fetch-site": site } = request.headers
+  const host = request.headers.host?.toLowerCase()
   const overNetwork = request.socket.localPort !== undefined
-  if (host === undefined) return new BadRequest({ error: "the Host header is missing (RFC 9112, 3.2)" })
-  if (overNetwork && !isAllowedHost(host.toLowerCase(), request, allowedHosts)) {
+  if (host === undefined || (request.headersDistinct["host"]?.length ?? 0) > 1) {
+    return new BadRequest({ error: "the Host header must be there, once (RFC 9112, 3.2)" })
+  }
+  if (overNetwork && !isAllowedHost(host, request, allowedHosts)) {
     return new Forbidden({
       error: `Host ${show(host)} is not this daemon; a name that should be goes into api.allowed_hosts`
     })

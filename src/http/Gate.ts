@@ -2,6 +2,7 @@ import type * as Http from "node:http"
 import type * as Net from "node:net"
 import { type AdmissionPolicy, admit } from "./Admission.js"
 import { type ApiError, ExpectationFailed, Overloaded, toWire } from "./ApiErrors.js"
+import { hasBody } from "./RequestBody.js"
 import { requestIdHeader } from "./RequestId.js"
 
 /** Requests at once, beyond which a caller is asked to come again. Each costs memory until it is answered. */
@@ -18,7 +19,7 @@ export const refuseUnparsed = (error: NodeJS.ErrnoException, socket: Net.Socket)
   const [status, message] = refusals[error.code ?? ""] ?? ["400 Bad Request", "this is not an HTTP/1.1 request"]
   const body = JSON.stringify({ error: message })
   return socket.end(
-    `HTTP/1.1 ${status}\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`
+    `HTTP/1.1 ${status}\r\nContent-Type: application/json\r\nX-Content-Type-Options: nosniff\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`
   )
 }
 
@@ -51,7 +52,7 @@ const toOriginForm = (request: Http.IncomingMessage) => {
   request.url = path.startsWith("/") ? path : `/${path}`
 }
 
-/** Refuses a request that expects what this daemon does not do. */
+/** Answers a request that expects what this daemon does not do. */
 export const refuseExpectation: Http.RequestListener = (_, response) =>
   refuse(new ExpectationFailed({ error: "nothing but 100-continue can be expected" }), response)
 
@@ -71,13 +72,23 @@ export const gate = (handler: Http.RequestListener, policy: AdmissionPolicy, onS
         response
       )
     }
-    inFlight++
-    const begun = performance.now()
+    // A place is taken once the request is whole: slow senders must not keep others out.
+    let begun: number | undefined
+    const begin = () => {
+      inFlight++
+      begun = performance.now()
+    }
+    if (hasBody(request)) request.once("end", begin)
+    else begin()
+    handler(request, response)
+    // After the handler's own listener, which interrupts what the request set going.
     response.once("close", () => {
+      // What waits to have written its answer to a caller who has gone would wait for ever.
+      if (!response.writableEnded) response.end()
+      if (begun === undefined) return
       inFlight--
       const millis = performance.now() - begun
       if (millis > slow) onSlow(id, `${request.method} ${request.url} took ${Math.round(millis)} ms`)
     })
-    return handler(request, response)
   }
 }

@@ -153,10 +153,11 @@ export const serve = (
     const runtime = yield* Effect.runtime()
     const onSlow: OnSlow = (id, message) =>
       Runtime.runFork(runtime)(Effect.annotateLogs(Effect.logWarning(message), "request_id", id))
-    const server = Http.createServer(limits, gate(handler, policy, onSlow))
+    const gated = (listener: Http.RequestListener) => gate(listener, policy, onSlow)
+    const server = Http.createServer(limits, gated(handler))
     server.maxConnections = maxConnections
     server.on("clientError", refuseUnparsed)
-    server.on("checkExpectation", refuseExpectation)
+    server.on("checkExpectation", gated(refuseExpectation))
     const silent = silentConnections(server)
     return yield* Effect.acquireRelease(listen(server, address), () => drain(server, silent))
   })

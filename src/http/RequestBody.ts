@@ -12,8 +12,10 @@ const tooLarge = new PayloadTooLarge({
   error: `the body is larger than ${maxBodyBytes} bytes, the most a request may hold`
 })
 
+type Headers = Readonly<Record<string, string | ReadonlyArray<string> | undefined>>
+
 /** RFC 9110, 6.4: a request has a body if it says how long it is or how it is transferred. */
-export const hasBody = ({ headers }: HttpServerRequest.HttpServerRequest): boolean =>
+export const hasBody = ({ headers }: { readonly headers: Headers }): boolean =>
   headers["transfer-encoding"] !== undefined || Number(headers["content-length"] ?? 0) > 0
 
 /** Exactly `application/json`, whatever its parameters: a web page can't send that to another site unasked. */

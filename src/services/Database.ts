@@ -10,11 +10,11 @@ import * as Schema from "effect/Schema"
 import { StoreUnavailable } from "../domain/Errors.js"
 import { DatabaseStatus } from "../domain/Health.js"
 import { makeFolder } from "../system/UserFolders.js"
-import { cannotUse, copy, DatabaseRefused, look, refuse, timeStamp, withFiles } from "./DatabaseFiles.js"
+import { cannotUse, copyOnce, DatabaseRefused, look, refuse, withFiles } from "./DatabaseFiles.js"
 import { create, drop, inspect, isUnusable } from "./DatabaseSchema.js"
 import * as GroupCommit from "./GroupCommit.js"
 import { enforceForeignKeys, openReadWrite, transaction } from "./SqliteConnection.js"
-import { isBusy, isSqlError, toUnavailable } from "./SqliteFailure.js"
+import { isBusy, isFull, isSqlError, toUnavailable } from "./SqliteFailure.js"
 import { StoreStatus } from "./StoreStatus.js"
 
 /** The one SQLite database of this daemon, opened, checked and set up. */
@@ -46,15 +46,31 @@ const retryBusy = <A, E, R>(effect: Effect.Effect<A, E | SqlError, R>) =>
 /** Keeps a copy of an older database beside it, then makes the current schema in its place, all under one write lock. */
 const upgrade = (sql: SqlClient.SqlClient, path: string, from: number) =>
   Effect.gen(function* () {
-    const kept = `${path}.v${from}-${yield* timeStamp}.bak`
     // Copied over a connection of its own, which reads what the lock holds still.
-    yield* copy(path, kept)
+    const kept = yield* copyOnce(path, `${path}.v${from}-`)
     yield* drop(sql)
     yield* create(sql)
     yield* Effect.logWarning(
       `${path} had schema version ${from}; it is kept as ${kept}, and a fresh database takes its place`
     )
   })
+
+/**
+ * On a full disk, merges the write-ahead log into the database and empties it, which may make room, and tries once more;
+ * so it does before the next change, should there be room for that by then.
+ */
+const makeRoomWith = (sql: SqlClient.SqlClient) => {
+  let full = false
+  const emptyLog = sql`PRAGMA wal_checkpoint(TRUNCATE)`
+  return <A>(change: Effect.Effect<A, SqlError>) =>
+    Effect.suspend(() => (full ? Effect.zipRight(Effect.ignore(emptyLog), change) : change)).pipe(
+      Effect.catchIf(isFull, () => Effect.zipRight(emptyLog, change)),
+      Effect.tapBoth({
+        onFailure: (error) => Effect.sync(() => (full = isFull(error))),
+        onSuccess: () => Effect.sync(() => (full = false))
+      })
+    )
+}
 
 /** Reads back what durability stands on: some file systems can't do WAL, and SQLite says so by not doing it. */
 const checkDurability = (sql: SqlClient.SqlClient, path: string) =>
@@ -129,8 +145,9 @@ export const layer = (path: string): Layer.Layer<Database | StoreStatus | SqlCli
             )
       )
 
+      const makingRoom = makeRoomWith(sql)
       const write = yield* GroupCommit.make(<A>(body: Effect.Effect<A, SqlError>) =>
-        inPlace.pipe(Effect.zipRight(transaction(sql, body)), Effect.zipLeft(inPlace))
+        inPlace.pipe(Effect.zipRight(makingRoom(transaction(sql, body))), Effect.zipLeft(inPlace))
       )
       const database = Database.of({
         read: (query) => Effect.catchIf(retryBusy(query), isSqlError, toUnavailable),

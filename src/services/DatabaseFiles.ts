@@ -1,11 +1,14 @@
 import {
   closeSync,
+  constants,
   copyFileSync,
   existsSync,
   fsyncSync,
   linkSync,
   mkdtempSync,
   openSync,
+  readdirSync,
+  readFileSync,
   readSync,
   renameSync,
   rmSync,
@@ -14,6 +17,8 @@ import {
 } from "node:fs"
 import { tmpdir } from "node:os"
 import { dirname, join } from "node:path"
+import type { SqlClient } from "@effect/sql/SqlClient"
+import type { SqlError } from "@effect/sql/SqlError"
 import * as Data from "effect/Data"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
@@ -23,6 +28,7 @@ import {
   Damaged,
   Empty,
   Foreign,
+  findDamage,
   inspect,
   isUnusable,
   schemaVersion,
@@ -68,10 +74,10 @@ const sync = (path: string) => {
 }
 
 /** A UTC time as it stands in a file's name: 20260218T143006Z. */
-export const timeStamp = Effect.map(DateTime.now, (now) => DateTime.formatIso(now).replace(/[-:]|\.\d+/g, ""))
+const timeStamp = Effect.map(DateTime.now, (now) => DateTime.formatIso(now).replace(/[-:]|\.\d+/g, ""))
 
 /** Copies a database, as of one moment, into a new file that is its owner's alone. It has its name once it is on disk. */
-export const copy = (from: string, to: string) =>
+const copy = (from: string, to: string) =>
   Effect.gen(function* () {
     const unfinished = `${to}.unfinished`
     yield* withFiles(to, () => {
@@ -91,6 +97,32 @@ export const copy = (from: string, to: string) =>
     })
   }).pipe(Effect.mapError(cannotUse(to)))
 
+/**
+ * Copies a database into a file that is named by the time, unless such a copy of it is there from an attempt that was
+ * cut off; gives back the copy's name.
+ */
+export const copyOnce = (path: string, prefix: string) =>
+  Effect.gen(function* () {
+    const stamp = yield* timeStamp
+    const earlier = yield* withFiles(path, () =>
+      readdirSync(dirname(path))
+        .map((name) => join(dirname(path), name))
+        .filter((name) => name.startsWith(prefix) && name.endsWith(".bak"))
+    )
+    const free = (count: number): string => {
+      const name = `${prefix}${stamp}${count === 1 ? "" : `-${count}`}.bak`
+      return existsSync(name) ? free(count + 1) : name
+    }
+    const made = free(1)
+    yield* copy(path, made)
+    return yield* withFiles(made, () => {
+      const same = earlier.find((name) => readFileSync(name).equals(readFileSync(made)))
+      if (same === undefined) return made
+      rmSync(made)
+      return same
+    })
+  })
+
 /** What the bytes of a file tell before SQLite sees them: it takes a stump for an empty database, and fills up a cut page. */
 const inspectBytes = (path: string): Contents => {
   const size = statSync(path).size
@@ -107,16 +139,13 @@ const inspectBytes = (path: string): Contents => {
   return Current()
 }
 
-/** Finds out what a database file holds; not a byte of it is changed. */
-export const look = (path: string) =>
-  Effect.gen(function* () {
-    const bytes = yield* withFiles(path, () => inspectBytes(path))
-    if (bytes._tag !== "Current") return bytes
-    return yield* Effect.flatMap(openReadOnly(path), inspect)
-  }).pipe(
+/** Reads a database file of which not a byte is changed. */
+const reading = <A, E>(path: string, use: (sql: SqlClient) => Effect.Effect<A, E | SqlError>) =>
+  Effect.flatMap(openReadOnly(path), use).pipe(
     // A transaction that was cut off must be rolled back before the file can be read: that is done to a copy.
     Effect.catchIf(
-      (error) => isSqlError(error) && codeOf(error.cause).startsWith("SQLITE_READONLY"),
+      // Nor can a file in a folder that can't be written to be read where it is, if it has a write-ahead log.
+      (error) => isSqlError(error) && /^SQLITE_(READONLY|CANTOPEN)/.test(codeOf(error.cause)),
       () =>
         Effect.gen(function* () {
           const folder = yield* Effect.acquireRelease(
@@ -129,11 +158,21 @@ export const look = (path: string) =>
               if (existsSync(path + part)) copyFileSync(path + part, same + part)
             }
           })
-          return yield* Effect.flatMap(openReadWrite(same), inspect)
+          return yield* Effect.flatMap(openReadWrite(same), use)
         })
     ),
     Effect.scoped
   )
+
+/** Finds out what a database file holds. */
+export const look = (path: string) =>
+  Effect.flatMap(
+    withFiles(path, () => inspectBytes(path)),
+    (bytes) => (bytes._tag === "Current" ? reading(path, inspect) : Effect.succeed(bytes))
+  )
+
+const countVms = (sql: SqlClient) =>
+  Effect.map(sql<{ vms: number }>`SELECT count(*) AS vms FROM vms`, ([row]) => row?.vms ?? 0)
 
 /** Checks every page, index and constraint of a database; gives back the number of VM records. */
 export const check = (path: string): Effect.Effect<number, DatabaseRefused> =>
@@ -144,16 +183,24 @@ export const check = (path: string): Effect.Effect<number, DatabaseRefused> =>
     if (contents._tag !== "Current") {
       return yield* new DatabaseRefused({ message: `${path} does not have schema version ${schemaVersion}` })
     }
-    const sql = yield* openReadOnly(path)
-    const [first] = yield* sql<{ integrity_check: string }>`PRAGMA integrity_check`
-    if (first?.integrity_check !== "ok") return yield* refuse(path, Damaged({ found: `${first?.integrity_check}` }))
-    const [row] = yield* sql<{ vms: number }>`SELECT count(*) AS vms FROM vms`
-    return row?.vms ?? 0
-  }).pipe(Effect.scoped, Effect.mapError(cannotUse(path)))
+    const { problem, vms } = yield* reading(path, (sql) =>
+      Effect.all({ problem: findDamage(sql), vms: Effect.orElseSucceed(countVms(sql), () => 0) })
+    )
+    return problem === undefined ? vms : yield* refuse(path, Damaged({ found: problem }))
+  }).pipe(Effect.mapError(cannotUse(path)))
 
 /** Writes a verified copy of a database, live or not, to a file that does not exist yet. */
 export const backup = (path: string, to: string): Effect.Effect<number, DatabaseRefused> =>
   check(path).pipe(Effect.zipRight(copy(path, to)), Effect.zipRight(check(to)))
+
+/**
+ * Whether a process holds a lock on a file that SQLite itself can't make sense of any more: as Linux tells it in proc(5).
+ * Where nothing tells it, no daemon is taken to run.
+ */
+const isLocked = (path: string): boolean => {
+  const { ino } = statSync(path)
+  return existsSync("/proc/locks") && new RegExp(`:${ino} `).test(readFileSync("/proc/locks", "utf8"))
+}
 
 /**
  * Puts a backup in a database's place, and keeps what was there; gives back the name it is kept under, if there was
@@ -166,7 +213,9 @@ export const restore = (path: string, from: string): Effect.Effect<string | unde
     const kept = `${path}.replaced-${yield* timeStamp}.bak`
     yield* withFiles(incoming, () => rmSync(incoming, { force: true }))
     const swap = withFiles(path, () => {
-      linkSync(path, kept)
+      copyFileSync(path, `${kept}.unfinished`, constants.COPYFILE_EXCL)
+      sync(`${kept}.unfinished`)
+      renameSync(`${kept}.unfinished`, kept)
       // What a damaged database left beside itself is of no use to the new one, and would spoil it.
       for (const part of ["-wal", "-shm", "-journal"]) {
         if (existsSync(`${path}${part}`)) renameSync(`${path}${part}`, `${kept}${part}`)
@@ -181,7 +230,9 @@ export const restore = (path: string, from: string): Effect.Effect<string | unde
     yield* copy(from, incoming)
     yield* exclusively(path, swap).pipe(
       Effect.catchIf(isSqlError, (error) =>
-        isBusy(error) ? new DatabaseRefused({ message: `${path} is open in another process: stop nexusd first` }) : swap
+        isBusy(error) || isLocked(path)
+          ? new DatabaseRefused({ message: `${path} is open in another process: stop nexusd first` })
+          : swap
       ),
       Effect.ensuring(Effect.sync(() => rmSync(incoming, { force: true })))
     )

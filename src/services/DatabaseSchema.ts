@@ -65,6 +65,21 @@ export type Unusable = Extract<Contents, { _tag: "Newer" | "Foreign" | "Damaged"
 export const isUnusable = (contents: Contents): contents is Unusable =>
   contents._tag === "Newer" || contents._tag === "Foreign" || contents._tag === "Damaged"
 
+/**
+ * Up to this size a database is checked in full whenever it is opened, which takes some 50 ms. Beyond it, whether the
+ * indexes agree with their tables is left to `nexusd check`.
+ */
+const fullCheckBytes = 8 * 1024 * 1024
+
+const firstProblem = (rows: ReadonlyArray<object>): string | undefined => {
+  const [said] = Object.values(rows[0] ?? {})
+  return said === "ok" ? undefined : `SQLite's check says: ${String(said).replace(/\s+/g, " ")}`
+}
+
+/** Checks every page, and every index against its table; gives back the first problem found. */
+export const findDamage = (sql: SqlClient) => Effect.map(sql<object>`PRAGMA integrity_check(1)`, firstProblem)
+const findDamageQuickly = (sql: SqlClient) => Effect.map(sql<object>`PRAGMA quick_check(1)`, firstProblem)
+
 /** Reads the schema and decides what this database is. Changes nothing. */
 export const inspect = (sql: SqlClient): Effect.Effect<Contents, SqlError> =>
   Effect.gen(function* () {
@@ -85,10 +100,11 @@ export const inspect = (sql: SqlClient): Effect.Effect<Contents, SqlError> =>
     const version = /^-?\d+$/.test(String(row?.value)) ? Number(row?.value) : undefined
     if (version === undefined) return Foreign({ found: "its schema_meta holds no version" })
     if (version > schemaVersion) return Newer({ version })
-    const [check] = yield* sql<{ quick_check: string }>`PRAGMA quick_check(1)`
-    if (check?.quick_check !== "ok") {
-      return Damaged({ found: `SQLite's check says: ${check?.quick_check.replace(/\s+/g, " ")}` })
-    }
+    const [size] = yield* sql<{ bytes: number }>`
+      SELECT page_count * page_size AS bytes FROM pragma_page_count, pragma_page_size
+    `
+    const problem = yield* (size?.bytes ?? 0) <= fullCheckBytes ? findDamage(sql) : findDamageQuickly(sql)
+    if (problem !== undefined) return Damaged({ found: problem })
     if (version < schemaVersion) return Older({ version })
     for (const [table, wanted] of Object.entries(columns)) {
       const present = yield* sql<{ name: string }>`SELECT name FROM pragma_table_info(${table})`

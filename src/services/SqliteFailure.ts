@@ -11,6 +11,9 @@ export const isSqlError = (error: unknown): error is SqlError => error instanceo
 /** Somebody else holds the lock: the same call can succeed in a moment. */
 export const isBusy = (error: SqlError): boolean => /^SQLITE_(BUSY|LOCKED)/.test(codeOf(error.cause))
 
+/** There is no room on the disk: the write-ahead log may hold some that a checkpoint gives back. */
+export const isFull = (error: SqlError): boolean => codeOf(error.cause).startsWith("SQLITE_FULL")
+
 /** Failures that come from outside the program, and what people are told of them. */
 const outages: ReadonlyArray<readonly [code: RegExp, error: string]> = [
   [/^SQLITE_(BUSY|LOCKED)/, "the database is locked by another process; try again"],

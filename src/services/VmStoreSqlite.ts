@@ -4,7 +4,8 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
-import { Conflict, NotFound } from "../domain/Errors.js"
+import { show } from "../domain/Bounds.js"
+import { Conflict, NotFound, StoreUnavailable } from "../domain/Errors.js"
 import { type CidRange, cidRange, newVm, Vm } from "../domain/Vm.js"
 import { Database } from "./Database.js"
 import { VmStore } from "./VmStore.js"
@@ -29,7 +30,16 @@ export const layer = (options?: { readonly cids?: CidRange }) =>
           SELECT ${columns} FROM vms WHERE id = ${nameOrId} OR name = ${nameOrId}
           ORDER BY id = ${nameOrId} DESC LIMIT 1
         `.pipe(
-          Effect.flatMap(([row]) => (row === undefined ? Effect.succeed(Option.none()) : Effect.asSome(fromRow(row))))
+          Effect.flatMap(([row]) => (row === undefined ? Effect.succeed(Option.none()) : Effect.asSome(fromRow(row)))),
+          Effect.filterOrElse(
+            Option.match({ onNone: () => true, onSome: ({ id, name }) => id === nameOrId || name === nameOrId }),
+            // A damaged index leads to another record. Acting on that one would be worse than not acting.
+            () =>
+              Effect.zipRight(
+                Effect.logError(`store: the database's index is damaged: ${show(nameOrId)} leads to another record`),
+                new StoreUnavailable({ error: "the database is damaged" })
+              )
+          )
         )
 
       // Both answers are one index look-up. The search for a gap runs only once the highest CID is in use.

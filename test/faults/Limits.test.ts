@@ -1,0 +1,276 @@
+import { existsSync, readFileSync } from "node:fs"
+import * as Net from "node:net"
+import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
+import * as LogLevel from "effect/LogLevel"
+import * as Schedule from "effect/Schedule"
+import { describe, expect, it } from "vitest"
+import { serve } from "../../src/http/Listener.js"
+import { httpApp } from "../../src/http/Server.js"
+import { StoreStatus } from "../../src/services/StoreStatus.js"
+import { VmStore } from "../../src/services/VmStore.js"
+import * as VmStoreMemory from "../../src/services/VmStoreMemory.js"
+import { call, connect, type Daemon, listVms, makeHome, startDaemon } from "../support/Processes.js"
+import { type Answer, requestBytes, sendBytes, type TestAddress } from "../support/TestServer.js"
+import { isFull, report, trials } from "./Report.js"
+
+const wait = (millis: number) => new Promise<void>((resolve) => setTimeout(resolve, millis))
+const local = ({ port }: { readonly port: number }): TestAddress => ({ host: "127.0.0.1", port })
+
+const until = (isSo: () => boolean) =>
+  Effect.sleep("50 millis").pipe(Effect.repeat({ until: isSo }), Effect.timeout("15 seconds"), Effect.orDie)
+
+/** A socket that says what it has to say a byte now and then. */
+interface Slow {
+  readonly socket: Net.Socket
+  readonly opened: number
+  /** Seconds from its opening to its end. */
+  readonly lasted: Promise<number>
+  readonly received: () => string
+}
+
+const openSlow = (port: number, beginning: string, more: string): Slow => {
+  const socket = Net.connect(port, "127.0.0.1").setEncoding("latin1")
+  const opened = performance.now()
+  let received = ""
+  let sent = 0
+  socket.on("error", () => {})
+  socket.on("data", (text: string) => {
+    received += text
+  })
+  socket.once("connect", () => socket.write(beginning))
+  const drip = setInterval(() => socket.writable && socket.write(more[sent++ % more.length] ?? "x"), 700)
+  const lasted = new Promise<number>((resolve) =>
+    socket.once("close", () => {
+      clearInterval(drip)
+      resolve((performance.now() - opened) / 1_000)
+    })
+  )
+  return { socket, opened, lasted, received: () => received }
+}
+
+/** Makes calls until told to stop; gives back how many there were, and how long the slowest took in milliseconds. */
+const keepCalling = (daemon: Daemon) => {
+  const seen = { calls: 0, slowest: 0, failures: [] as Array<string> }
+  let isOver = false
+  const work = (async () => {
+    for (let index = 0; !isOver; index++) {
+      const name = `vm-${index}`
+      for (const [method, path, body, right] of [
+        ["POST", "/v1/vms", { name }, 201],
+        ["DELETE", `/v1/vms/${name}`, undefined, 204],
+        ["GET", "/v1/health", undefined, 200]
+      ] as const) {
+        const begun = performance.now()
+        const { status } = await call(daemon, method, path, body)
+        if (status !== right) seen.failures.push(`${method} ${path}: ${status}`)
+        seen.calls++
+        seen.slowest = Math.max(seen.slowest, performance.now() - begun)
+      }
+      await wait(20)
+    }
+  })()
+  return async () => {
+    isOver = true
+    await work
+    return seen
+  }
+}
+
+const slowHeads = [
+  // Not a byte, half a request line, half a header, and headers without end.
+  (port: number) => openSlow(port, "", ""),
+  (port: number) => openSlow(port, "GE", "x"),
+  (port: number) => openSlow(port, "GET /v1/vms HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Slow: ", "x"),
+  (port: number) => openSlow(port, "GET /v1/vms HTTP/1.1\r\n", "a:1\r\n")
+]
+const slowBodies = [
+  (port: number) =>
+    openSlow(
+      port,
+      `POST /v1/vms HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nContent-Type: application/json\r\nContent-Length: 5000\r\n\r\n`,
+      " "
+    ),
+  (port: number) =>
+    openSlow(
+      port,
+      `POST /v1/vms HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n`,
+      "1\r\n \r\n"
+    ),
+  // Refused by its head alone; what is left of it must come in time all the same.
+  (port: number) =>
+    openSlow(port, `POST /v1/vms HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nContent-Length: 5000\r\n\r\n`, "x"),
+  (port: number) => openSlow(port, `DELETE /x HTTP/1.1\r\nHost: evil.example\r\nContent-Length: 5000\r\n\r\n`, "x")
+]
+
+const beSlow = async (daemon: Daemon, ways: typeof slowHeads, count: number, seconds: number) => {
+  const sockets = Array.from({ length: count }, (_, index) => ways[index % ways.length]?.(daemon.port)).filter(
+    (socket) => socket !== undefined
+  )
+  const stop = keepCalling(daemon)
+  const lasted = await Promise.race([
+    Promise.all(sockets.map((socket) => socket.lasted)),
+    wait((seconds + 5) * 1_000).then(() => [])
+  ])
+  const open = sockets.filter(({ socket }) => !socket.closed).length
+  for (const { socket } of sockets) socket.destroy()
+  const { calls, failures, slowest } = await stop()
+  expect(open, "sockets still open").toBe(0)
+  // The daemon looks at its connections every second.
+  expect(Math.max(...lasted)).toBeLessThan(seconds + 3)
+  expect(failures.slice(0, 5), `${failures.length} of ${calls} other calls`).toEqual([])
+  // At short scale the machine is busy with other tests.
+  expect(slowest).toBeLessThan(trials(1_000, 5_000))
+  expect(await listVms(daemon)).toEqual([])
+  report({
+    promise: "3. limits",
+    trials: `${count} sockets that send a byte now and then, ${ways === slowHeads ? "in the head" : "in the body"}`,
+    asserted: `all closed in ${seconds} s and a check's second or two; other calls answered within 1 s`,
+    result: `closed after ${Math.max(...lasted).toFixed(1)} s; ${calls} other calls, the slowest in ${Math.round(slowest)} ms`
+  })
+}
+
+describe("limits", { concurrent: !isFull }, () => {
+  it("sockets that dawdle over the head are closed in time", { timeout: 60_000 }, async ({ onTestFinished }) => {
+    const daemon = await startDaemon(makeHome(onTestFinished))
+    await beSlow(daemon, slowHeads, trials(500, 50), 10)
+  })
+
+  it.runIf(isFull)("sockets that dawdle over the body too", { timeout: 90_000 }, async ({ onTestFinished }) => {
+    const daemon = await startDaemon(makeHome(onTestFinished))
+    await beSlow(daemon, slowBodies, 500, 30)
+  })
+
+  it("500 unfinished bodies keep nobody from being served", { timeout: 30_000 }, async ({ onTestFinished }) => {
+    const daemon = await startDaemon(makeHome(onTestFinished))
+    const sockets = Array.from({ length: 500 }, (_, index) => slowBodies[index % 2]?.(daemon.port))
+    onTestFinished(() => {
+      for (const slow of sockets) slow?.socket.destroy()
+    })
+    await wait(1_500)
+    for (const [method, path, body, status] of [
+      ["GET", "/v1/health", undefined, 200],
+      ["POST", "/v1/vms", { name: "web" }, 201],
+      ["DELETE", "/v1/vms/web", undefined, 204]
+    ] as const) {
+      expect(await call(daemon, method, path, body)).toMatchObject({ status })
+    }
+  })
+
+  it("connections over api.max_connections are closed, and service goes on", async ({ onTestFinished }) => {
+    const env = { NEXUS_API_MAX_CONNECTIONS: "20" }
+    const { port } = await startDaemon(makeHome(onTestFinished), { env })
+    const ask = `GET /v1/vms HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\n\r\n`
+    const kept = await Promise.all(Array.from({ length: 20 }, () => connect(port, onTestFinished)))
+    for (const connection of kept) {
+      connection.send(ask)
+      expect((await connection.answer()).status).toBe(200)
+    }
+    for (let index = 0; index < 30; index++) {
+      const over = await connect(port, onTestFinished)
+      over.send(ask)
+      await over.closed
+      await expect(over.answer()).rejects.toThrow("ended")
+    }
+    const [first, second] = kept
+    second?.send(ask)
+    expect((await second?.answer())?.status).toBe(200)
+    first?.send(ask.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n"))
+    await first?.closed
+    const next = await connect(port, onTestFinished)
+    next.send(ask)
+    expect((await next.answer()).status).toBe(200)
+    report({
+      promise: "3. limits",
+      trials: "30 connections over 20 that are open",
+      asserted: "each is closed unanswered, the 20 are served, and so is a new one once one of them ends",
+      result: "as asserted"
+    })
+  })
+
+  it("more requests than can be in flight are answered with 503 and Retry-After", async () => {
+    const test = Effect.gen(function* () {
+      const gate = yield* Deferred.make<void>()
+      const store = Layer.effectContext(
+        Effect.gen(function* () {
+          const inner = yield* VmStore
+          const list: typeof inner.list = (filter) => Effect.zipRight(Deferred.await(gate), inner.list(filter))
+          return Context.make(VmStore, { ...inner, list }).pipe(Context.add(StoreStatus, yield* StoreStatus))
+        })
+      ).pipe(Layer.provide(VmStoreMemory.layer()))
+      const app = yield* Effect.provide(httpApp, yield* Layer.build(store))
+      const address = yield* serve(app, { host: "127.0.0.1", port: 0 })
+      if (!("port" in address)) return yield* Effect.dieMessage("no TCP")
+      const get = requestBytes(address, { path: "/v1/vms" })
+
+      // Callers who hang up give their places back.
+      let putOff = 0
+      const gone = Array.from({ length: 300 }, () => Net.connect(address).on("error", () => {}))
+      for (const socket of gone) socket.on("data", () => putOff++).write(get)
+      yield* until(() => putOff === 300 - 256)
+      for (const socket of gone) socket.destroy()
+      const health = Effect.map(sendBytes(address, requestBytes(address, { path: "/v1/health" })), ([answer]) => answer)
+      yield* Effect.repeat(health, {
+        until: (answer) => answer?.status === 200,
+        schedule: Schedule.spaced("100 millis")
+      })
+
+      const answers: Array<Answer | undefined> = []
+      const ask = Effect.map(sendBytes(address, get), ([answer]) => void answers.push(answer))
+      const all = yield* Effect.fork(Effect.forEach(Array.from({ length: 400 }), () => ask, { concurrency: 400 }))
+      yield* until(() => answers.length >= 400 - 256)
+      for (const answer of answers) {
+        expect(answer?.status).toBe(503)
+        expect(answer?.headers["retry-after"]).toMatch(/^\d+$/)
+        expect(JSON.parse(answer?.body ?? "").error).toContain("256 requests")
+      }
+      expect((yield* health)?.status).toBe(503)
+      expect(answers.length).toBe(400 - 256)
+      yield* Deferred.succeed(gate, undefined)
+      yield* all.await
+      expect(answers.slice(400 - 256).map((answer) => answer?.status)).toEqual(Array.from({ length: 256 }, () => 200))
+      const [after] = yield* sendBytes(address, get)
+      expect(after?.status).toBe(200)
+    })
+    await Effect.runPromise(Effect.scoped(test).pipe(Logger.withMinimumLogLevel(LogLevel.None)))
+    report({
+      promise: "3. limits",
+      trials: "400 requests at once over a store that does not answer; before, 300 callers who hang up",
+      asserted: "all over 256 get 503 and Retry-After at once, the others 200 once the store answers",
+      result: "256 served, 144 put off"
+    })
+  })
+
+  it("a body may hold 1 MiB and no more", { timeout: 60_000 }, async ({ onTestFinished }) => {
+    const daemon = await startDaemon(makeHome(onTestFinished))
+    const most = 1024 * 1024
+    const body = (size: number) => `{"name":"x"${" ".repeat(size - 12)}}`
+    const post = async (headers: Record<string, string | undefined>, content: string) => {
+      const request = { method: "POST", path: "/v1/vms", body: content, headers }
+      const [answer] = await Effect.runPromise(sendBytes(local(daemon), requestBytes(local(daemon), request)))
+      return answer
+    }
+    const chunked = { "content-length": undefined, "transfer-encoding": "chunked" }
+    const chunks = (text: string) =>
+      `${(text.match(/.{1,65536}/g) ?? []).map((part) => `${part.length.toString(16)}\r\n${part}\r\n`).join("")}0\r\n\r\n`
+    const refused = async (answer: Answer | undefined, what: string) => {
+      expect(answer?.status, what).toBe(413)
+      expect(JSON.parse(answer?.body ?? "").error, what).toContain("1048576 bytes")
+      expect(await listVms(daemon), what).toEqual([])
+    }
+    await refused(await post({}, body(most + 1)), "a byte too many")
+    await refused(await post(chunked, chunks(body(most + 1))), "a byte too many, in chunks")
+    await refused(await post({ "content-length": "10000000000" }, "{"), "10 GB, announced")
+    const status = `/proc/${daemon.child.pid}/status`
+    const memory = () => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(status, "latin1"))?.[1]) / 1024
+    const before = existsSync(status) ? memory() : 0
+    await refused(await post(chunked, chunks(body(60 * most))), "60 MiB, in chunks")
+    if (existsSync(status)) expect(memory() - before, "MiB that stay in memory").toBeLessThan(30)
+    expect((await post({}, body(most)))?.status).toBe(201)
+    await call(daemon, "DELETE", "/v1/vms/x")
+    expect((await post(chunked, chunks(body(most))))?.status).toBe(201)
+  })
+})
