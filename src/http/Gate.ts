@@ -74,7 +74,10 @@ export const gate = (handler: Http.RequestListener, policy: AdmissionPolicy, onS
     }
     // A place is taken once the request is whole: slow senders must not keep others out.
     let begun: number | undefined
+    let closed = false
     const begin = () => {
+      // The rest of a body that was refused may arrive after the answer.
+      if (closed) return
       inFlight++
       begun = performance.now()
     }
@@ -83,6 +86,7 @@ export const gate = (handler: Http.RequestListener, policy: AdmissionPolicy, onS
     handler(request, response)
     // After the handler's own listener, which interrupts what the request set going.
     response.once("close", () => {
+      closed = true
       // What waits to have written its answer to a caller who has gone would wait for ever.
       if (!response.writableEnded) response.end()
       if (begun === undefined) return

@@ -1,6 +1,5 @@
 import {
   closeSync,
-  constants,
   copyFileSync,
   existsSync,
   fsyncSync,
@@ -52,9 +51,12 @@ const advice = (contents: Unusable): string => {
   }
 }
 
+/** SQLite's messages may quote a whole schema; a refusal is one line. */
+const oneLine = (text: string): string => text.replace(/\s+/g, " ")
+
 /** Says what was found in a database that can't be used, and what to do about it. */
 export const refuse = (path: string, contents: Unusable): DatabaseRefused =>
-  new DatabaseRefused({ message: `${path} ${advice(contents)}` })
+  new DatabaseRefused({ message: `${path} ${oneLine(advice(contents))}` })
 
 /** Any failure with a file, said of that file. */
 export const cannotUse =
@@ -62,7 +64,9 @@ export const cannotUse =
   (cause: unknown): DatabaseRefused =>
     cause instanceof DatabaseRefused
       ? cause
-      : new DatabaseRefused({ message: `cannot use ${path}: ${String(isSqlError(cause) ? cause.cause : cause)}` })
+      : new DatabaseRefused({
+          message: `cannot use ${path}: ${oneLine(String(isSqlError(cause) ? cause.cause : cause))}`
+        })
 
 /** Does something with files, all of which may fail. */
 export const withFiles = <A>(path: string, use: () => A) => Effect.try({ try: use, catch: cannotUse(path) })
@@ -97,23 +101,28 @@ const copy = (from: string, to: string) =>
     })
   }).pipe(Effect.mapError(cannotUse(to)))
 
+/** A name for a copy that is kept: by the time, and numbered from the second of that time on. */
+const freeName = (prefix: string) =>
+  Effect.map(timeStamp, (stamp) => {
+    const numbered = (count: number): string => {
+      const name = `${prefix}${stamp}${count === 1 ? "" : `-${count}`}.bak`
+      return existsSync(name) ? numbered(count + 1) : name
+    }
+    return numbered(1)
+  })
+
 /**
  * Copies a database into a file that is named by the time, unless such a copy of it is there from an attempt that was
  * cut off; gives back the copy's name.
  */
 export const copyOnce = (path: string, prefix: string) =>
   Effect.gen(function* () {
-    const stamp = yield* timeStamp
     const earlier = yield* withFiles(path, () =>
       readdirSync(dirname(path))
         .map((name) => join(dirname(path), name))
         .filter((name) => name.startsWith(prefix) && name.endsWith(".bak"))
     )
-    const free = (count: number): string => {
-      const name = `${prefix}${stamp}${count === 1 ? "" : `-${count}`}.bak`
-      return existsSync(name) ? free(count + 1) : name
-    }
-    const made = free(1)
+    const made = yield* freeName(prefix)
     yield* copy(path, made)
     return yield* withFiles(made, () => {
       const same = earlier.find((name) => readFileSync(name).equals(readFileSync(made)))
@@ -210,10 +219,10 @@ export const restore = (path: string, from: string): Effect.Effect<string | unde
   Effect.gen(function* () {
     yield* check(from)
     const incoming = `${path}.restoring`
-    const kept = `${path}.replaced-${yield* timeStamp}.bak`
+    const kept = yield* freeName(`${path}.replaced-`)
     yield* withFiles(incoming, () => rmSync(incoming, { force: true }))
     const swap = withFiles(path, () => {
-      copyFileSync(path, `${kept}.unfinished`, constants.COPYFILE_EXCL)
+      copyFileSync(path, `${kept}.unfinished`)
       sync(`${kept}.unfinished`)
       renameSync(`${kept}.unfinished`, kept)
       // What a damaged database left beside itself is of no use to the new one, and would spoil it.
