@@ -77,8 +77,8 @@ const firstProblem = (rows: ReadonlyArray<object>): string | undefined => {
 }
 
 /** Checks every page, and every index against its table; gives back the first problem found. */
-export const findDamage = (sql: SqlClient) => Effect.map(sql<object>`PRAGMA integrity_check(1)`, firstProblem)
-const findDamageQuickly = (sql: SqlClient) => Effect.map(sql<object>`PRAGMA quick_check(1)`, firstProblem)
+export const findDamage = (sql: SqlClient) => Effect.map(sql<object>`PRAGMA integrity_check`, firstProblem)
+const findDamageQuickly = (sql: SqlClient) => Effect.map(sql<object>`PRAGMA quick_check`, firstProblem)
 
 /** Reads the schema and decides what this database is. Changes nothing. */
 export const inspect = (sql: SqlClient): Effect.Effect<Contents, SqlError> =>

@@ -324,14 +324,14 @@ const memoryOf = ({ child }: Daemon) =>
   Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${child.pid}/status`, "latin1"))?.[1]) / 1024
 const hasProc = existsSync("/proc/self/status")
 
-/** Runs trials, several at a time; notes the memory after the first tenth and at the end. */
+/** Runs trials, several at a time; notes the memory half way and at the end: by then V8 has sized its heap. */
 const run = async (daemon: Daemon, count: number, trial: () => Promise<void>) => {
   const queue = Array.from({ length: count }, (_, index) => index).values()
   const memory = { early: 0, late: 0 }
   const work = async () => {
     for (const index of queue) {
       await trial()
-      if (index === Math.floor(count / 10) && hasProc) memory.early = memoryOf(daemon)
+      if (index === Math.floor(count / 2) && hasProc) memory.early = memoryOf(daemon)
     }
   }
   await Promise.all(Array.from({ length: 8 }, work))
@@ -374,7 +374,7 @@ const fuzz = async (
 
 const documentOf = async (daemon: Daemon) => (await call(daemon, "GET", "/openapi.json")).body as Document
 const shown = ({ memory, statuses }: Outcome) =>
-  `answers ${Array.from(statuses).sort().join(", ")}; ${memory.early.toFixed(0)} MiB after a tenth, ${memory.late.toFixed(0)} MiB at the end`
+  `answers ${Array.from(statuses).sort().join(", ")}; ${memory.early.toFixed(0)} MiB half way, ${memory.late.toFixed(0)} MiB at the end`
 
 describe(`fuzz${hasProc ? "" : " (memory is skipped: there is no /proc)"}`, () => {
   it("requests made from the document", { timeout: 900_000 }, async ({ onTestFinished }) => {
