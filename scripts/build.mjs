@@ -6,7 +6,14 @@ import { chmodSync, copyFileSync, existsSync, readdirSync, readFileSync, renameS
 import { build } from "esbuild"
 
 const { version } = JSON.parse(readFileSync("package.json", "utf8"))
+/** @type {ReadonlyArray<"nexusd" | "nexusctl">} */
 const programs = ["nexusd", "nexusctl"]
+
+/** What each program does once for its code cache: calls that get far and change nothing, to a port where nobody listens. */
+const rehearsals = {
+  nexusd: ["check", "--db", "/nowhere/nexus.db"],
+  nexusctl: ["vm", "list", "--daemon", "127.0.0.1:1"]
+}
 
 // Made aside and put in place whole: another terminal may be running, or building, the same programs.
 const made = `dist.${process.pid}.new`
@@ -102,9 +109,9 @@ if (!ifStale || isStale()) {
   putInPlace()
   // The cache remembers the path that the bundle had when it was made.
   for (const program of programs) {
-    spawnSync(process.execPath, [`dist/${program}.cjs`, "--version"], {
+    spawnSync(process.execPath, [`dist/${program}.cjs`, ...rehearsals[program]], {
       env: { ...process.env, NEXUS_MAKE_CODE_CACHE: "1" },
-      stdio: ["ignore", "ignore", "inherit"]
+      stdio: "ignore"
     })
   }
 }

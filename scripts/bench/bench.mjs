@@ -1,0 +1,80 @@
+// Measures Nexus beside raw baselines and prints what came of it, goal by goal. A full run writes docs/benchmarks.md and
+// docs/benchmarks.svg too.
+//
+// node scripts/bench/bench.mjs [--quick] [--check]
+import { writeFileSync } from "node:fs"
+import { parseArgs } from "node:util"
+import { chart } from "./chart.mjs"
+import { timeFsync } from "./fsync.mjs"
+import { startGenerator } from "./generator.mjs"
+import { machine } from "./machine.mjs"
+import { measureCli } from "./measure-cli.mjs"
+import { measureCreates } from "./measure-creates.mjs"
+import { measureGets } from "./measure-gets.mjs"
+import { measureGrowth } from "./measure-growth.mjs"
+import { measureList } from "./measure-list.mjs"
+import { measureLongList } from "./measure-long-list.mjs"
+import { measureMemory } from "./measure-memory.mjs"
+import { measureStart } from "./measure-start.mjs"
+import { report } from "./report.mjs"
+import { isMet, table } from "./row.mjs"
+import { scaleOf } from "./scale.mjs"
+import { makeSchema } from "./seed.mjs"
+import { figure } from "./statistics.mjs"
+
+const { values: flags } = parseArgs({
+  options: { quick: { type: "boolean", default: false }, check: { type: "boolean", default: false } }
+})
+const scale = scaleOf(flags.quick)
+
+const limit = setTimeout(() => {
+  console.error("ten minutes are over, and nothing came of it: is the machine busy?")
+  process.exit(2)
+}, 600_000)
+
+/**
+ * @template A
+ * @param {string} name
+ * @param {Promise<A>} measuring
+ */
+const timed = async (name, measuring) => {
+  const begun = performance.now()
+  const result = await measuring
+  console.error(`${name}: ${figure((performance.now() - begun) / 1000)} s`)
+  return result
+}
+
+const generator = startGenerator()
+await makeSchema()
+const fsync = timeFsync()
+
+/** @type {Array<import("./row.mjs").Row>} */
+const rows = []
+for (const measure of [
+  measureCli,
+  measureStart,
+  measureMemory,
+  measureCreates,
+  measureGets,
+  measureList,
+  measureLongList
+]) {
+  rows.push(...(await timed(measure.name, measure(scale, generator))))
+}
+const { growth, rows: grown } = await timed("measureGrowth", measureGrowth(scale, generator))
+rows.push(...grown)
+generator.stop()
+clearTimeout(limit)
+
+const about = machine()
+console.log(about.map(([what, value]) => `${what}: ${value}`).join("\n"))
+console.log(`fdatasync of 4 KiB: ${figure(fsync)} ms\n\n${table(rows)}\n`)
+for (const { path, shows } of rows.filter((row) => !isMet(row))) console.log(`${path}: ${shows}`)
+
+if (!flags.quick) {
+  const docs = new URL("../../docs/", import.meta.url)
+  const minutes = performance.now() / 60_000
+  writeFileSync(new URL("benchmarks.md", docs), report({ rows, growth, machine: about, fsync, minutes }))
+  writeFileSync(new URL("benchmarks.svg", docs), chart(growth))
+}
+if (flags.check && !rows.every(isMet)) process.exitCode = 1

@@ -1,0 +1,18 @@
+import { closeSync, fdatasyncSync, openSync, writeSync } from "node:fs"
+import { join } from "node:path"
+import { folder } from "./processes.mjs"
+import { median } from "./statistics.mjs"
+
+/** What durability costs on this disk, whoever asks for it: milliseconds for one fdatasync after an append of 4 KiB. */
+export const timeFsync = () => {
+  const file = openSync(join(folder, "fsync"), "a")
+  const page = Buffer.alloc(4096, 1)
+  const times = Array.from({ length: 100 }, () => {
+    writeSync(file, page)
+    const begun = performance.now()
+    fdatasyncSync(file)
+    return performance.now() - begun
+  })
+  closeSync(file)
+  return median(times)
+}

@@ -1,0 +1,155 @@
+// The load generator, a process of its own: keep-alive connections that send requests made beforehand, each its next as
+// soon as the last was answered. It takes one job after the other over IPC.
+import { connect } from "node:net"
+import { ResponseReader } from "./response-reader.mjs"
+import { median } from "./statistics.mjs"
+
+/**
+ * @typedef {object} Job
+ * @property {number} port
+ * @property {number} connections
+ * @property {ReadonlyArray<string>} requests sent in turn; from the first again when `count` or `millis` wants more
+ * @property {number} status that every answer must have
+ * @property {number} [count] of requests, all of `requests` once by default
+ * @property {number} [millis] to send requests for, instead of a count
+ * @property {string} [beside] a request whose answer takes long: `requests` are sent for as long as it is under way
+ *
+ * @typedef {object} Outcome
+ * @property {number} answers
+ * @property {number} millis from the first request to the last answer
+ * @property {number} median milliseconds from a request to the end of its answer
+ * @property {number} longest
+ * @property {number} bodyBytes of the last answer
+ * @property {number} busy the part of the time that the load generator computed; below 1 it held up nobody
+ * @property {{ millis: number, bodyBytes: number }} [beside]
+ */
+
+/**
+ * One connection with a request under way at most.
+ *
+ * @param {number} port
+ * @param {(status: number, bodyBytes: number) => void} onAnswer
+ * @returns {Promise<import("node:net").Socket>}
+ */
+const open = (port, onAnswer) =>
+  new Promise((resolve, reject) => {
+    const reader = new ResponseReader(onAnswer)
+    const socket = connect({
+      host: "127.0.0.1",
+      port,
+      noDelay: true,
+      onread: {
+        // Read into the same memory again and again: nobody keeps it.
+        buffer: Buffer.allocUnsafe(64 * 1024),
+        callback: (length, bytes) => {
+          reader.read(/** @type {Buffer} */ (bytes), length)
+          return true
+        }
+      }
+    })
+    socket.once("connect", () => resolve(socket))
+    socket.once("error", reject)
+  })
+
+/**
+ * @param {string} request
+ * @param {number} port
+ */
+const toBytes = (request, port) => Buffer.from(request.replace("\r\n", `\r\nHost: 127.0.0.1:${port}\r\n`))
+
+/**
+ * @param {Job} job
+ * @returns {Promise<Outcome>}
+ */
+const run = (job) =>
+  new Promise((resolve, reject) => {
+    const requests = job.requests.map((request) => toBytes(request, job.port))
+    const wanted = job.count ?? requests.length
+    const isTimed = job.millis !== undefined || job.beside !== undefined
+    /** @type {Array<number>} */
+    const waits = []
+    /** @type {Array<import("node:net").Socket>} */
+    const sockets = []
+    /** @type {Outcome["beside"]} */
+    let beside
+    let sent = 0
+    let underWay = 0
+    let lastBytes = 0
+    let begun = 0
+    let cpu = process.cpuUsage()
+
+    const isOver = () => {
+      if (job.beside !== undefined) return beside !== undefined
+      return isTimed ? performance.now() - begun >= (job.millis ?? 0) : sent >= wanted
+    }
+
+    const finish = () => {
+      const millis = performance.now() - begun
+      const { system, user } = process.cpuUsage(cpu)
+      for (const socket of sockets) socket.removeAllListeners("close").destroy()
+      resolve({
+        answers: waits.length,
+        millis,
+        median: median(waits),
+        longest: waits.reduce((longest, wait) => Math.max(longest, wait), 0),
+        bodyBytes: lastBytes,
+        busy: (system + user) / 1000 / millis,
+        ...(beside && { beside })
+      })
+    }
+
+    const worker = async () => {
+      let asked = 0
+      const socket = await open(job.port, (status, bodyBytes) => {
+        waits.push(performance.now() - asked)
+        lastBytes = bodyBytes
+        if (status !== job.status) return reject(new Error(`answered with ${status}, not ${job.status}`))
+        underWay--
+        if (!isOver()) next()
+        else if (underWay === 0) finish()
+      })
+      socket.on("close", () => {
+        const when = `${Math.round(performance.now() - asked)} ms after its last request`
+        reject(new Error(`the server closed a connection ${when}, with ${waits.length} answers of ${job.requests[0]}`))
+      })
+      sockets.push(socket)
+      const next = () => {
+        const request = requests[sent++ % requests.length]
+        if (request === undefined) return
+        underWay++
+        asked = performance.now()
+        socket.write(request)
+      }
+      return next
+    }
+
+    /** @param {string} request */
+    const besideWorker = async (request) => {
+      const socket = await open(job.port, (status, bodyBytes) => {
+        if (status !== 200) return reject(new Error(`the list was answered with ${status}`))
+        beside = { millis: performance.now() - begun, bodyBytes }
+      })
+      socket.on("close", () => reject(new Error("the server closed the list's connection")))
+      sockets.push(socket)
+      return () => void socket.write(toBytes(request, job.port))
+    }
+
+    const start = async () => {
+      const others = await Promise.all(
+        Array.from({ length: Math.min(job.connections, isTimed ? 1e9 : wanted) }, worker)
+      )
+      const starts = job.beside === undefined ? others : [await besideWorker(job.beside), ...others]
+      begun = performance.now()
+      cpu = process.cpuUsage()
+      for (const go of starts) go()
+    }
+    start().catch(reject)
+  })
+
+process.on("message", (/** @type {Job} */ job) => {
+  run(job).then(
+    (outcome) => process.send?.({ outcome }),
+    (error) => process.send?.({ error: String(error) })
+  )
+})
+process.on("disconnect", () => process.exit())

@@ -1,0 +1,39 @@
+import { readFileSync, statfsSync } from "node:fs"
+import { availableParallelism, cpus, release, totalmem } from "node:os"
+import { folder } from "./processes.mjs"
+import { Sqlite } from "./sqlite.mjs"
+
+/** Names of what statfs(2) tells by number. */
+/** @type {Readonly<Record<number, string>>} */
+const fileSystems = {
+  61267: "ext4",
+  1481003842: "XFS",
+  2435016766: "Btrfs",
+  2035054128: "overlayfs",
+  16914836: "tmpfs"
+}
+
+/** @param {string} path */
+const readJson = (path) => JSON.parse(readFileSync(new URL(`../../${path}`, import.meta.url), "utf8"))
+
+/** @returns {ReadonlyArray<readonly [what: string, value: string]>} */
+export const machine = () => {
+  const { dependencies, version } = readJson("package.json")
+  const packages = Object.keys(dependencies).map(
+    (name) => `${name} ${readJson(`node_modules/${name}/package.json`).version}`
+  )
+  const database = new Sqlite(":memory:")
+  const sqlite = database.prepare("SELECT sqlite_version() AS version").get()?.["version"]
+  database.close()
+  const fileSystem = Number(statfsSync(folder).type)
+  return [
+    ["processor", `${cpus()[0]?.model.trim()}, ${availableParallelism()} cores`],
+    ["memory", `${Math.round(totalmem() / 1024 ** 3)} GiB`],
+    ["kernel", `Linux ${release()}`],
+    ["file system", fileSystems[fileSystem] ?? `0x${fileSystem.toString(16)}`],
+    ["Node.js", process.version],
+    ["SQLite", String(sqlite)],
+    ["Nexus", version],
+    ["packages", packages.join(", ")]
+  ]
+}

@@ -1,0 +1,38 @@
+import { readFileSync, writeFileSync } from "node:fs"
+
+/**
+ * @param {number} pid
+ * @param {string} field
+ */
+const status = (pid, field) => {
+  const found = new RegExp(`^${field}:\\s+(\\d+) kB`, "m").exec(readFileSync(`/proc/${pid}/status`, "utf8"))
+  return Number(found?.[1]) * 1024
+}
+
+/**
+ * The memory that a process has, in bytes.
+ *
+ * @param {number} pid
+ */
+export const memory = (pid) => status(pid, "VmRSS")
+
+/**
+ * Begins to watch for the most memory that a process has from now on.
+ *
+ * @param {number} pid
+ */
+export const watchPeak = (pid) => {
+  // proc(5): sets the peak back to what it has now.
+  writeFileSync(`/proc/${pid}/clear_refs`, "5")
+  return () => status(pid, "VmHWM")
+}
+
+/**
+ * Milliseconds that all threads of a process have computed, in steps of 10.
+ *
+ * @param {number} pid
+ */
+export const cpuTime = (pid) => {
+  const fields = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1]?.split(" ") ?? []
+  return (Number(fields[11]) + Number(fields[12])) * 10
+}

@@ -1,0 +1,19 @@
+import { createRequire } from "node:module"
+
+/**
+ * As much of better-sqlite3, which has no types of its own, as is needed here.
+ *
+ * @typedef {object} Statement
+ * @property {(...values: ReadonlyArray<unknown>) => Record<string, unknown> | undefined} get
+ * @property {(...values: ReadonlyArray<unknown>) => Array<Record<string, unknown>>} all
+ * @property {(...values: ReadonlyArray<unknown>) => void} run
+ *
+ * @typedef {object} Sqlite
+ * @property {(sql: string) => void} exec
+ * @property {(sql: string) => void} pragma
+ * @property {(sql: string) => Statement} prepare
+ * @property {() => void} close
+ */
+
+/** @type {new (path: string) => Sqlite} */
+export const Sqlite = createRequire(import.meta.url)("better-sqlite3")
