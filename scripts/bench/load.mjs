@@ -57,6 +57,9 @@ const open = (port, onAnswer) =>
  */
 const toBytes = (request, port) => Buffer.from(request.replace("\r\n", `\r\nHost: 127.0.0.1:${port}\r\n`))
 
+/** @param {import("node:net").Socket} socket */
+const close = (socket) => void socket.removeAllListeners("close").destroy()
+
 /**
  * @param {Job} job
  * @returns {Promise<Outcome>}
@@ -86,7 +89,7 @@ const run = (job) =>
     const finish = () => {
       const millis = performance.now() - begun
       const { system, user } = process.cpuUsage(cpu)
-      for (const socket of sockets) socket.removeAllListeners("close").destroy()
+      for (const socket of sockets) close(socket)
       resolve({
         answers: waits.length,
         millis,
@@ -105,8 +108,10 @@ const run = (job) =>
         lastBytes = bodyBytes
         if (status !== job.status) return reject(new Error(`answered with ${status}, not ${job.status}`))
         underWay--
-        if (!isOver()) next()
-        else if (underWay === 0) finish()
+        if (!isOver()) return next()
+        // Let go at once: a server may close what lies idle while others are still waiting.
+        close(socket)
+        if (underWay === 0) finish()
       })
       socket.on("close", () => {
         const when = `${Math.round(performance.now() - asked)} ms after its last request`
