@@ -16,14 +16,15 @@ const minimal = fileURLToPath(new URL("./get.cjs", import.meta.url))
  */
 const time = async (args) => {
   const begun = performance.now()
-  const { status, stderr, stdout } = spawnSync(process.execPath, args, {
+  const { signal, status, stderr, stdout } = spawnSync(process.execPath, args, {
     cwd: folder,
     env: environment,
     encoding: "utf8",
     timeout: 30_000
   })
   const millis = performance.now() - begun
-  if (status !== 0 || !stdout.includes(nameOf(2))) throw new Error(`${args.join(" ")}: ${status} ${stdout}${stderr}`)
+  if (status !== 0 || !stdout.includes(nameOf(2)))
+    throw new Error(`${args.join(" ")} ended with ${status ?? signal}: ${stdout}${stderr}`)
   return millis
 }
 

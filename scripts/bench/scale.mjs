@@ -13,7 +13,7 @@ const full = {
   gets: { rounds: 9, millis: 2_000, warm: 40_000, profiled: 40_000 },
   list: { rounds: 25, warm: 10 },
   longList: { rounds: 5, lists: 3 },
-  growth: { rounds: 9, warm: 4_000, burst: 640, sizes: [100, 1_000, 10_000, 100_000], charted: true }
+  growth: { rounds: 7, warm: 4_000, burst: 640, sizes: [100, 1_000, 10_000, 100_000], charted: true }
 }
 
 /** @type {Scale} */

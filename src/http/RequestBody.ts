@@ -44,18 +44,26 @@ const isTooDeep = (body: Buffer): boolean => {
   return depth > maxDepth
 }
 
-/** Reads a body no further than the limit. What is left of a refused one is read and dropped, so that the answer gets out. */
+/** Milliseconds for which a body that is too large is read on: an answer before its end would be lost with the connection. */
+const patience = 5_000
+
+/** Reads a body; what is beyond the limit is read and dropped. */
 const readBody = (source: IncomingMessage) =>
   Effect.async<Buffer, PayloadTooLarge | BadRequest>((resume) => {
     const chunks: Array<Buffer> = []
     let size = 0
+    let deadline: NodeJS.Timeout | undefined
     source.on("data", (chunk: Buffer) => {
       size += chunk.length
-      if (size <= maxBodyBytes) chunks.push(chunk)
-      else resume(Effect.fail(tooLarge))
+      if (size <= maxBodyBytes) return void chunks.push(chunk)
+      chunks.length = 0
+      deadline ??= setTimeout(() => resume(Effect.fail(tooLarge)), patience)
     })
-    source.once("end", () => resume(Effect.succeed(Buffer.concat(chunks))))
+    source.once("end", () =>
+      resume(size > maxBodyBytes ? Effect.fail(tooLarge) : Effect.succeed(Buffer.concat(chunks)))
+    )
     source.once("error", () => resume(Effect.fail(new BadRequest({ error: "the body ended before it was complete" }))))
+    source.once("close", () => clearTimeout(deadline))
   })
 
 /**

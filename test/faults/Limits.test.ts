@@ -268,7 +268,8 @@ describe("limits", { concurrent: !isFull }, () => {
     const memory = () => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(status, "latin1"))?.[1]) / 1024
     const before = existsSync(status) ? memory() : 0
     await refused(await post(chunked, chunks(body(60 * most))), "60 MiB, in chunks")
-    if (existsSync(status)) expect(memory() - before, "MiB that stay in memory").toBeLessThan(30)
+    // Some of what passed through is still to be collected; kept, it would be 60 MiB and the text made of it.
+    if (existsSync(status)) expect(memory() - before, "MiB in memory").toBeLessThan(45)
     expect((await post({}, body(most)))?.status).toBe(201)
     await call(daemon, "DELETE", "/v1/vms/x")
     expect((await post(chunked, chunks(body(most))))?.status).toBe(201)
