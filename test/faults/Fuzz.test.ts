@@ -405,7 +405,10 @@ describe(`fuzz${hasProc ? "" : " (memory is skipped: there is no /proc)"}`, () =
     const list = { type: "array", items: { $ref: "#/components/schemas/Vm" } }
     expect(misfits(document, list, await listVms(daemon))).toEqual([])
     // It got as far as it should.
-    for (const status of [200, 201, 204, 400, 404, 409]) expect(outcome.statuses).toContain(status)
+    // Few requests need not meet every answer.
+    for (const status of isFull ? [200, 201, 204, 400, 404, 409] : [200, 400]) {
+      expect(outcome.statuses).toContain(status)
+    }
     report({
       promise: "fuzz",
       trials: `${count} requests made from the OpenAPI document, fitting and not`,
