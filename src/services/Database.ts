@@ -89,17 +89,16 @@ const checkDurability = (sql: SqlClient.SqlClient, path: string) =>
 const prepare = (path: string) =>
   Effect.gen(function* () {
     yield* withFiles(path, () => makeFolder(dirname(path)))
-    if (existsSync(path)) {
-      const contents = yield* look(path)
-      if (isUnusable(contents)) return yield* refuse(path, contents)
-    }
+    const found = existsSync(path) ? yield* look(path) : undefined
+    if (found !== undefined && isUnusable(found)) return yield* refuse(path, found)
     yield* withFiles(path, () => {
       writeFileSync(path, "", { flag: "a", mode: 0o600 })
       chmodSync(path, 0o600)
     })
     const sql = yield* openReadWrite(path)
     const settle = Effect.gen(function* () {
-      // Looked at again under the lock: another daemon may have been here since.
+      // Nobody takes a current schema back. Else it is looked at again under the lock: another daemon may have been here.
+      if (found?._tag === "Current") return
       const contents = yield* inspect(sql)
       if (isUnusable(contents)) return yield* refuse(path, contents)
       if (contents._tag === "Empty") yield* create(sql)

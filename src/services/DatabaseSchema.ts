@@ -73,7 +73,7 @@ const fullCheckBytes = 8 * 1024 * 1024
 
 const firstProblem = (rows: ReadonlyArray<object>): string | undefined => {
   const [said] = Object.values(rows[0] ?? {})
-  return said === "ok" ? undefined : `SQLite's check says: ${String(said).replace(/\s+/g, " ")}`
+  return said === "ok" ? undefined : `SQLite's check says: ${said}`
 }
 
 /** Checks every page, and every index against its table; gives back the first problem found. */
