@@ -17,6 +17,7 @@ import { backup, check, restore } from "./services/DatabaseFiles.js"
 import * as VmStoreSqlite from "./services/VmStoreSqlite.js"
 import { commandTree } from "./system/CommandTree.js"
 import { ExitCode } from "./system/ExitCode.js"
+import { keepYoungGenerationSmall } from "./system/Heap.js"
 import { logging } from "./system/Logging.js"
 import { main } from "./system/Program.js"
 import { newToken } from "./system/Token.js"
@@ -31,6 +32,7 @@ const levels = {
 /** Serves until told to stop: then requests in flight finish, and the database is closed last. */
 const daemon = (config: Config) =>
   Effect.gen(function* () {
+    keepYoungGenerationSmall()
     const store = yield* Layer.build(VmStoreSqlite.layer().pipe(Layer.provideMerge(Database.layer(config.database))))
     const app = yield* Effect.provide(httpApp, store)
     const address = formatAddress(yield* serve(app, config.listen, config))
