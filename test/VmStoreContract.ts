@@ -34,7 +34,7 @@ const record = (name: string, more?: Partial<Vm>): Vm => ({
 const create = (name: string, more?: { readonly role?: VmRole }) =>
   Effect.flatMap(VmStore, (store) => store.create(CreateVm.make({ name, ...more })))
 /** What asks for the page after another. */
-const after = ({ next }: VmList) => (next === undefined ? {} : { cursor: next })
+const following = ({ next }: VmList) => (next === undefined ? {} : { cursor: next })
 const remove = (nameOrId: string) => Effect.flatMap(VmStore, (store) => store.delete(nameOrId))
 const names = (query: VmQuery = {}) => Effect.map(listVms(query), (vms) => vms.map(({ name }) => name))
 
@@ -172,13 +172,13 @@ export const vmStoreContract = (layerName: string, layer: (setup: Setup) => Laye
           const store = yield* VmStore
           const first = yield* store.list({ limit: 2, role: "work" })
           expect((yield* recordsOf(first)).map(({ name }) => name)).toEqual(["w5", "w4"])
-          const second = yield* store.list({ limit: 2, role: "work", ...after(first) })
+          const second = yield* store.list({ limit: 2, role: "work", ...following(first) })
           expect((yield* recordsOf(second)).map(({ name }) => name)).toEqual(["w3", "w2"])
-          const third = yield* store.list({ limit: 1, role: "work", ...after(second) })
+          const third = yield* store.list({ limit: 1, role: "work", ...following(second) })
           expect((yield* recordsOf(third)).map(({ name }) => name)).toEqual(["w1"])
           expect(third.next).toBeUndefined()
           expect((yield* store.list({ limit: 5, role: "work" })).next).toBeUndefined()
-          expect(yield* names(after(first))).toEqual(["w3", "portal", "w2", "w1"])
+          expect(yield* names(following(first))).toEqual(["w3", "portal", "w2", "w1"])
         }),
         {
           initial: ["w1", "w2", "portal", "w3", "w4", "w5"].map((name, index) =>
