@@ -62,9 +62,11 @@ const readBody = (request: IncomingMessage) =>
     request.once("close", () => clearTimeout(deadline))
   })
 
+const utf8 = new TextDecoder()
+
 const parse = (body: Buffer) =>
   Effect.try({
-    try: (): unknown => JSON.parse(new TextDecoder().decode(body)),
+    try: (): unknown => JSON.parse(utf8.decode(body)),
     catch: (error) => new BadRequest({ error: `the body is not valid JSON: ${String(error).replace(/^\w+: /, "")}` })
   })
 
