@@ -12,12 +12,16 @@ import type { VmList } from "./VmStore.js"
 /** The records of one piece: a millisecond's work, for which everything else waits. */
 const pieceSize = 1000
 
-/** The records that have these keys, in the keys' order, parted by commas. */
-const pieceText = `SELECT CAST(group_concat(json, ',' ORDER BY place) AS BLOB) AS json
-  FROM (
-    SELECT ${recordJson} AS json, wanted.key AS place
-    FROM json_each(?) AS wanted JOIN vms ON vms.rowid = wanted.value
-  )`
+/** The keys that are read at once: some 5 ms. */
+const keysAtOnce = 20_000
+
+/**
+ * The records that have these keys, after what opens the array or parts them from those before. They come in the keys' order since a CROSS JOIN walks through its
+ * left side first (https://sqlite.org/optoverview.html, 8.2) and json_each through its array; to sort them once more would
+ * take half as long again.
+ */
+const pieceText = `SELECT CAST(? || group_concat(${recordJson}, ',') AS BLOB) AS json
+  FROM json_each(?) AS wanted CROSS JOIN vms ON vms.rowid = wanted.value`
 
 const newestFirst = "created_at DESC, rowid DESC"
 
@@ -58,21 +62,46 @@ export const make = (sql: SqlClient, database: Database["Type"]) => {
       }
     )
 
+  /** The keys of every record that matches, in the list's order. No index has it, but that of inserts comes close. */
+  const keysOf = (read: Database["Type"]["read"], query: VmQuery) =>
+    Effect.gen(function* () {
+      const times: Array<number> = []
+      const keys: Array<number> = []
+      for (let from = Number.MAX_SAFE_INTEGER, length = keysAtOnce; length === keysAtOnce; ) {
+        const [row] = yield* read<{ times: string; keys: string }>(
+          sql`
+            SELECT json_group_array(created_at) AS times, json_group_array(key) AS keys
+            FROM (
+              SELECT created_at, rowid AS key FROM vms WHERE ${matching(query)} AND rowid < ${from}
+              ORDER BY rowid DESC LIMIT ${keysAtOnce}
+            )
+          `.compile()
+        )
+        const found: ReadonlyArray<number> = JSON.parse(row?.keys ?? "[]")
+        keys.push(...found)
+        times.push(...JSON.parse(row?.times ?? "[]"))
+        length = found.length
+        from = found.at(-1) ?? from
+        yield* endOfTurn
+      }
+      // In order already, unless the clock was set back; then it is sorted once more, stable as sorting is.
+      const timeAt = (index: number) => times[index] ?? 0
+      const order = Array.from(keys.keys()).sort((a, b) => timeAt(b) - timeAt(a))
+      return order.map((index) => keys[index])
+    })
+
   /** Every record, however many, as they were at the stream's start. The snapshot is kept until the stream ends. */
   const everything = (query: VmQuery): Stream.Stream<Uint8Array, StoreUnavailable> =>
     Stream.unwrapScoped(
       Effect.gen(function* () {
         const read = yield* database.snapshot
-        const [found] = yield* read<{ keys: string }>(
-          sql`
-            SELECT json_group_array(rowid) AS keys
-            FROM (SELECT rowid FROM vms WHERE ${matching(query)} ORDER BY ${order})
-          `.compile()
-        )
-        const keys: ReadonlyArray<number> = JSON.parse(found?.keys ?? "[]")
+        const keys = yield* keysOf(read, query)
         const piece = (from: number) =>
-          read<{ json: Buffer }>([pieceText, [JSON.stringify(keys.slice(from, from + pieceSize))]]).pipe(
-            Effect.map(([row]) => Buffer.concat([Buffer.from(from === 0 ? "[" : ","), row?.json ?? Buffer.alloc(0)])),
+          read<{ json: Buffer }>([
+            pieceText,
+            [from === 0 ? "[" : ",", JSON.stringify(keys.slice(from, from + pieceSize))]
+          ]).pipe(
+            Effect.map(([row]) => row?.json ?? Buffer.alloc(0)),
             Effect.zipLeft(endOfTurn)
           )
         return Stream.concat(
