@@ -9,7 +9,7 @@ import type { ApiError } from "./ApiErrors.js"
 declare const represents: unique symbol
 
 /** JSON text that stands for an `A`, whole or in pieces. */
-export interface Json<A> {
+interface Json<A> {
   readonly text: string | Uint8Array | Stream.Stream<Uint8Array, ApiError>
   readonly [represents]?: A
 }
