@@ -10,7 +10,7 @@ import * as Option from "effect/Option"
 import { formatAddress } from "./domain/Address.js"
 import { version } from "./domain/Version.js"
 import { serve } from "./http/Listener.js"
-import { httpApp } from "./http/Server.js"
+import { httpApp, tracedHttpApp } from "./http/Server.js"
 import { type Config, defaultConfigPath, defaultTokenPath, type Flags, loadConfig } from "./services/Config.js"
 import * as Database from "./services/Database.js"
 import { backup, check, restore } from "./services/DatabaseFiles.js"
@@ -21,6 +21,7 @@ import { keepYoungGenerationSmall } from "./system/Heap.js"
 import { logging } from "./system/Logging.js"
 import { main } from "./system/Program.js"
 import { newToken } from "./system/Token.js"
+import { tracesEndpoint } from "./system/TracesEndpoint.js"
 
 const levels = {
   debug: LogLevel.Debug,
@@ -29,18 +30,30 @@ const levels = {
   error: LogLevel.Error
 } as const
 
+/** Sends spans where the environment says, and loads what that takes only then. */
+const tracing = (endpoint: string | undefined) =>
+  endpoint === undefined
+    ? Layer.empty
+    : Layer.unwrapEffect(
+        Effect.map(
+          Effect.promise(() => import("./system/Tracing.js")),
+          ({ layer }) => layer(endpoint)
+        )
+      )
+
 /** Serves until told to stop: then requests in flight finish, and the database is closed last. */
-const daemon = (config: Config) =>
+const daemon = (config: Config, traces = tracesEndpoint()) =>
   Effect.gen(function* () {
     keepYoungGenerationSmall()
     const store = yield* Layer.build(VmStoreSqlite.layer().pipe(Layer.provideMerge(Database.layer(config.database))))
-    const app = yield* Effect.provide(httpApp, store)
+    const app = yield* Effect.provide(traces === undefined ? httpApp : tracedHttpApp, store)
     const address = formatAddress(yield* serve(app, config.listen, config))
     const url = address.startsWith("unix:") ? address : `http://${address}`
     yield* Effect.logInfo(`nexusd ${version} listening on ${url}, database ${config.database}`)
     return yield* Effect.never
   }).pipe(
     Effect.scoped,
+    Effect.provide(tracing(traces)),
     Effect.onInterrupt(() => Effect.logInfo("nexusd stopped")),
     Logger.withMinimumLogLevel(levels[config.logLevel]),
     Effect.provide(logging)
@@ -66,9 +79,9 @@ const flagsOf = ({ config, db }: Command.Command.ParseConfig<typeof options>): F
   database: Option.getOrUndefined(db)
 })
 
-const nexusd = Command.make("nexusd", options, (given) => Effect.flatMap(loadConfig(flagsOf(given)), daemon)).pipe(
-  Command.withDescription("The Nexus daemon: keeps the records of this host's microVMs and serves the REST API")
-)
+const nexusd = Command.make("nexusd", options, (given) =>
+  Effect.flatMap(loadConfig(flagsOf(given)), (config) => daemon(config))
+).pipe(Command.withDescription("The Nexus daemon: keeps the records of this host's microVMs and serves the REST API"))
 
 /** The settings of a command below nexusd. */
 const config = Effect.flatMap(nexusd, (given) => loadConfig(flagsOf(given)))

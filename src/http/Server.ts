@@ -8,6 +8,7 @@ import { healthHandlers } from "./HealthHandlers.js"
 import { failure, type Reply, send } from "./Reply.js"
 import { readJson } from "./RequestBody.js"
 import { requestIdHeader } from "./RequestId.js"
+import { inRequestSpan } from "./RequestSpan.js"
 import { type Found, router } from "./Router.js"
 import { vmHandlers } from "./VmHandlers.js"
 
@@ -32,27 +33,43 @@ const cutOff = (response: Http.ServerResponse, error: ApiError) =>
     Effect.logWarning(`an answer was cut off: ${error.error}`)
   )
 
+/** Does something beside answering a request. */
+type Around = (
+  request: Http.IncomingMessage,
+  response: Http.ServerResponse,
+  found: Found | ApiError,
+  answering: Effect.Effect<void>
+) => Effect.Effect<void>
+
+const make = (around: Around) =>
+  Effect.gen(function* () {
+    const handlers = { vms: yield* vmHandlers, health: yield* healthHandlers }
+    const find = router([...endpoints(handlers), ...docs])
+
+    const answer = (request: Http.IncomingMessage, found: Found | ApiError): Effect.Effect<Reply, ApiError> =>
+      "route" in found
+        ? Effect.flatMap(readJson(request, found.route.takesBody), (body) => found.route.answer({ ...found, body }))
+        : Effect.zipRight(readJson(request, false), Effect.fail(found))
+
+    const app: App = (request, response) => {
+      const id = String(response.getHeader(requestIdHeader))
+      const found = find(request.method ?? "", request.url ?? "")
+      const answering = Effect.suspend(() => answer(request, found)).pipe(
+        Effect.flatMap((reply) => send(response, reply)),
+        Effect.catchAllCause((cause) => {
+          if (Cause.isInterruptedOnly(cause)) return Effect.interrupt
+          return Effect.flatMap(toApiError(cause, id), (error) =>
+            response.headersSent ? cutOff(response, error) : Effect.ignore(send(response, failure(error)))
+          )
+        })
+      )
+      return Effect.annotateLogs(around(request, response, found, answering), "request_id", id)
+    }
+    return app
+  })
+
 /** The whole API as one function of a request, over whatever store is provided. */
-export const httpApp = Effect.gen(function* () {
-  const handlers = { vms: yield* vmHandlers, health: yield* healthHandlers }
-  const find = router([...endpoints(handlers), ...docs])
+export const httpApp = make((_request, _response, _found, answering) => answering)
 
-  const answer = (request: Http.IncomingMessage, found: Found | ApiError): Effect.Effect<Reply, ApiError> =>
-    "route" in found
-      ? Effect.flatMap(readJson(request, found.route.takesBody), (body) => found.route.answer({ ...found, body }))
-      : Effect.zipRight(readJson(request, false), Effect.fail(found))
-
-  const app: App = (request, response) =>
-    Effect.suspend(() => answer(request, find(request.method ?? "", request.url ?? ""))).pipe(
-      Effect.flatMap((reply) => send(response, reply)),
-      Effect.catchAllCause((cause) => {
-        if (Cause.isInterruptedOnly(cause)) return Effect.interrupt
-        const id = String(response.getHeader(requestIdHeader))
-        return Effect.flatMap(toApiError(cause, id), (error) =>
-          response.headersSent ? cutOff(response, error) : Effect.ignore(send(response, failure(error)))
-        )
-      }),
-      Effect.annotateLogs("request_id", String(response.getHeader(requestIdHeader)))
-    )
-  return app
-})
+/** The same with a span for each request, which takes its time. */
+export const tracedHttpApp = make(inRequestSpan)
