@@ -32,6 +32,7 @@ const common = {
   minifySyntax: true,
   minifyWhitespace: true,
   sourcemap: true,
+  sourcesContent: false,
   logLevel: "warning"
 }
 

@@ -17,10 +17,13 @@ const save = (data) => {
 }
 
 const start = () => {
-  const script = new Script(
-    `(function (exports, require, module, __filename, __dirname) {${readFileSync(bundle, "latin1")}\n})`,
-    { filename: bundle, ...(cachedData && { cachedData }) }
-  )
+  const head = "(function (exports, require, module, __filename, __dirname) {"
+  const script = new Script(`${head}${readFileSync(bundle, "latin1")}\n})`, {
+    filename: bundle,
+    // Columns are the bundle's own, as its source map has them.
+    columnOffset: -head.length,
+    ...(cachedData && { cachedData })
+  })
   // Made at the end, the cache holds the functions that a run needs, and not only those that V8 compiles at once.
   if (isBuild) process.on("exit", () => save(script.createCachedData()))
   else if (script.cachedDataRejected !== false) return false

@@ -585,3 +585,22 @@ describe.concurrent("nexusd's health", () => {
     expect(await names(daemon)).toEqual(["after", "before"])
   })
 })
+
+describe.concurrent("a bug", () => {
+  it("is answered with 500 and an id, under which the log tells where in the sources", async ({ onTestFinished }) => {
+    const home = makeHome(onTestFinished)
+    const path = join(home.path, "nexus.db")
+    const daemon = await startDaemon(home, { args: ["--db", path] })
+    await createVm(daemon, "web")
+    // No daemon writes such a record: SQLite can't make JSON of it.
+    withDatabase(path, (database) => database.exec("UPDATE vms SET socket_path = x'00ff'"))
+    const { body, status } = await call(daemon, "GET", "/v1/vms/web")
+    expect(status).toBe(500)
+    expect(JSON.stringify(body)).not.toMatch(/SQLITE|JSON cannot|\.ts|\.cjs/)
+    const { request_id } = body as { readonly request_id: string }
+    await vi.waitFor(() => expect(daemon.log().some((line) => line.includes(request_id))).toBe(true))
+    const line = daemon.log().find((line) => line.includes(request_id)) ?? ""
+    expect(line).toMatch(/at [^\n]*SqliteClient\.ts:\d+/)
+    expect(line).not.toMatch(/bundle\.cjs/)
+  })
+})

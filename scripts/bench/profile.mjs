@@ -16,9 +16,6 @@ import { startNexusd } from "./servers.mjs"
  * @typedef {{ functionName: string, url: string, lineNumber: number, columnNumber: number }} Frame
  */
 
-/** What the launcher puts before the bundle's first line. */
-const prefix = "(function (exports, require, module, __filename, __dirname) {".length
-
 /**
  * @param {Frame} frame
  * @param {SourceMap} map
@@ -28,7 +25,7 @@ const partOf = ({ columnNumber, functionName, lineNumber, url }, map) => {
   if (url.startsWith("node:")) return "Node.js"
   if (url === "") return "native code and system calls"
   if (!url.endsWith("nexusd.bundle.cjs")) return "other"
-  const entry = map.findEntry(lineNumber, lineNumber === 0 ? columnNumber - prefix : columnNumber)
+  const entry = map.findEntry(lineNumber, columnNumber)
   const source = "originalSource" in entry ? entry.originalSource : ""
   const found = /.*node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(source)?.[1]
   // SQLite's time counts as its caller's.

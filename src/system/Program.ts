@@ -11,6 +11,7 @@ import * as Exit from "effect/Exit"
 import { version } from "../domain/Version.js"
 import { type CommandTree, cliConfig, commandLine, helpText, locate, type Place, plain } from "./CommandTree.js"
 import { ExitCode } from "./ExitCode.js"
+import { mapStackTraces } from "./StackTraces.js"
 
 /** A failure as its user sees it: what goes to stderr, and the code the process exits with. */
 interface Failure {
@@ -142,6 +143,7 @@ const execute = <Name extends string, E, A>(program: Program<Name, E, A>, argv: 
 
 /** Runs a program as this process: with its arguments, on its streams, to its exit code. */
 export const main = <Name extends string, E, A>(program: Program<Name, E, A>): void => {
+  mapStackTraces(__filename)
   NodeRuntime.runMain(execute(program, process.argv), {
     disableErrorReporting: true,
     disablePrettyLogger: true,
