@@ -3,6 +3,7 @@
 // programs alone, and only when a source is newer than what was built.
 import { spawnSync } from "node:child_process"
 import { chmodSync, copyFileSync, existsSync, readdirSync, readFileSync, renameSync, rmSync, statSync } from "node:fs"
+import { basename } from "node:path"
 import { build } from "esbuild"
 
 const { version } = JSON.parse(readFileSync("package.json", "utf8"))
@@ -36,21 +37,27 @@ const common = {
   logLevel: "warning"
 }
 
-/** The docs page, with 2 MB of script in it, stays out of the daemon until somebody asks for it. */
+/** What the daemon loads when it is wanted, each a bundle of its own: the docs page has 2 MB of script in it. */
+const apart = { "src/http/DocsPage.ts": "docs-page.cjs", "src/system/Tracing.ts": "tracing.cjs" }
+
 /** @type {import("esbuild").Plugin} */
-const docsApart = {
-  name: "docs-apart",
-  setup: ({ onResolve }) =>
-    onResolve({ filter: /\/DocsPage\.js$/ }, () => ({ path: "./docs-page.cjs", external: true }))
+const leaveApart = {
+  name: "leave-apart",
+  setup: ({ onResolve }) => {
+    for (const [source, outfile] of Object.entries(apart)) {
+      const filter = new RegExp(`/${basename(source, ".ts")}\\.js$`)
+      onResolve({ filter }, () => ({ path: `./${outfile}`, external: true }))
+    }
+  }
 }
 
 const bundles = [
-  { entryPoints: ["src/http/DocsPage.ts"], outfile: "docs-page.cjs" },
+  ...Object.entries(apart).map(([source, outfile]) => ({ entryPoints: [source], outfile })),
   {
     entryPoints: ["src/nexusd.ts"],
     outfile: "nexusd.bundle.cjs",
     external: ["better-sqlite3"],
-    plugins: [docsApart]
+    plugins: [leaveApart]
   },
   // HttpApiClient asks every payload whether it is a FormData, and the first to name that global waits 20 ms for Node to
   // load its fetch: in this program no payload is one.
