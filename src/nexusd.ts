@@ -44,12 +44,12 @@ const tracing = (endpoint: string | undefined) =>
 /** Serves until told to stop: then requests in flight finish, and the database is closed last. */
 const daemon = (config: Config, traces = tracesEndpoint()) =>
   Effect.gen(function* () {
-    keepYoungGenerationSmall()
     const store = yield* Layer.build(VmStoreSqlite.layer().pipe(Layer.provideMerge(Database.layer(config.database))))
     const app = yield* Effect.provide(traces === undefined ? httpApp : tracedHttpApp, store)
     const address = formatAddress(yield* serve(app, config.listen, config))
     const url = address.startsWith("unix:") ? address : `http://${address}`
     yield* Effect.logInfo(`nexusd ${version} listening on ${url}, database ${config.database}`)
+    keepYoungGenerationSmall()
     return yield* Effect.never
   }).pipe(
     Effect.scoped,
