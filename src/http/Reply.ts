@@ -49,9 +49,12 @@ const patience = "60 seconds"
 /** Waits until the caller has taken what was written, or has gone. */
 const taken = (response: Http.ServerResponse) =>
   Effect.async<void>((resume) => {
-    const done = () => resume(Effect.void)
     const forget = () => response.off("drain", done).off("close", done)
-    response.once("drain", done).once("close", done)
+    const done = () => {
+      forget()
+      resume(Effect.void)
+    }
+    response.on("drain", done).on("close", done)
     return Effect.sync(forget)
   })
 

@@ -50,8 +50,9 @@ export class Database extends Context.Tag("nexus/Database")<
 /** How many snapshots there may be at once: each is a connection, and keeps the write-ahead log from being emptied. */
 const maxSnapshots = 4
 
-// Less than the 5 s after which a client gives a daemon up.
-const whileBusy = Schedule.jittered(Schedule.spaced("20 millis")).pipe(Schedule.upTo("4 seconds"))
+/** How long a call waits for what others hold: less than the 5 s after which a client gives a daemon up. */
+const patience = "4 seconds"
+const whileBusy = Schedule.jittered(Schedule.spaced("20 millis")).pipe(Schedule.upTo(patience))
 const isHeld = (error: unknown) => isSqlError(error) && isBusy(error)
 
 /** Waits for another process's lock without holding up the event loop, which SQLite's own busy handler would. */
@@ -176,8 +177,15 @@ export const layer = (path: string): Layer.Layer<Database | StoreStatus | SqlCli
         inPlace.pipe(Effect.zipRight(makingRoom(transaction(writer, body))), Effect.zipLeft(inPlace))
       )
       const places = yield* Effect.makeSemaphore(maxSnapshots)
+      const takePlace = Effect.timeoutFail(places.take(1), {
+        duration: patience,
+        onTimeout: () =>
+          new StoreUnavailable({
+            error: `${maxSnapshots} long lists are being read; ask again, or page by page with limit`
+          })
+      })
       const snapshot = Effect.gen(function* () {
-        yield* Effect.acquireRelease(places.take(1), () => places.release(1))
+        yield* Effect.acquireReleaseInterruptible(takePlace, () => places.release(1))
         yield* inPlace
         const run = yield* directly(yield* openReadOnly(path))
         yield* inPlace
