@@ -11,20 +11,8 @@ import { Conflict, NotFound, StoreUnavailable } from "../src/domain/Errors.js"
 import { version } from "../src/domain/Version.js"
 import { CreateVm, type Vm, type VmCursor } from "../src/domain/Vm.js"
 import { NexusClient } from "../src/http/Client.js"
+import { record } from "./support/Records.js"
 import { outage, secret, type TestAddress, TestServer } from "./support/TestServer.js"
-
-const record = (name: string, more?: Partial<Vm>): Vm => ({
-  id: crypto.randomUUID(),
-  name,
-  role: "work",
-  state: "created",
-  cid: 3,
-  vcpu_count: 1,
-  mem_size_mib: 128,
-  created_at: 1000,
-  updated_at: 1000,
-  ...more
-})
 
 const clientOf = (address: TestAddress) => NexusClient.layer(address).pipe(Layer.provide(NodeHttpClient.layer))
 

@@ -3,6 +3,7 @@ import { gzipSync } from "node:zlib"
 import { describe, expect, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import type { Vm } from "../src/domain/Vm.js"
+import { record } from "./support/Records.js"
 import {
   type Answer,
   jsonOf,
@@ -14,19 +15,6 @@ import {
   sendBytes,
   TestServer
 } from "./support/TestServer.js"
-
-const record = (name: string, more?: Partial<Vm>): Vm => ({
-  id: crypto.randomUUID(),
-  name,
-  role: "work",
-  state: "created",
-  cid: 3,
-  vcpu_count: 1,
-  mem_size_mib: 128,
-  created_at: 1000,
-  updated_at: 1000,
-  ...more
-})
 
 /** Runs the body against a server of its own that begins with these records. */
 const over =

@@ -9,7 +9,7 @@ import * as TestClock from "effect/TestClock"
 import { Conflict, NotFound } from "../src/domain/Errors.js"
 import { type CidRange, CreateVm, type Vm, type VmQuery, type VmRole } from "../src/domain/Vm.js"
 import { type VmList, VmStore } from "../src/services/VmStore.js"
-import { getVm, listByPages, listVms, recordsOf } from "./support/Records.js"
+import { getVm, listByPages, listVms, record, recordsOf } from "./support/Records.js"
 import { ModelStore, type Operation, operations } from "./VmStoreModel.js"
 
 /** What a store under test starts with. */
@@ -17,19 +17,6 @@ export interface Setup {
   readonly initial?: ReadonlyArray<Vm>
   readonly cids?: CidRange
 }
-
-const record = (name: string, more?: Partial<Vm>): Vm => ({
-  id: crypto.randomUUID(),
-  name,
-  role: "work",
-  state: "created",
-  cid: 3,
-  vcpu_count: 1,
-  mem_size_mib: 128,
-  created_at: 1000,
-  updated_at: 1000,
-  ...more
-})
 
 const create = (name: string, more?: { readonly role?: VmRole }) =>
   Effect.flatMap(VmStore, (store) => store.create(CreateVm.make({ name, ...more })))

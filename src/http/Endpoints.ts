@@ -12,6 +12,9 @@ import type { Handlers, Success } from "./Handlers.js"
 import { json, type Reply, text } from "./Reply.js"
 import type { Input, Route } from "./Router.js"
 
+/** An endpoint, as the definition tells of it. */
+type Reflected = Parameters<Parameters<typeof HttpApi.reflect>[1]["onEndpoint"]>[0]
+
 /** More than these help nobody. */
 const maxIssues = 20
 
@@ -43,9 +46,22 @@ const valuesOf = (parameters: URLSearchParams) =>
     })
   )
 
-/** Every success is sent as it is: to encode it again would only check what types have shown. */
-const checkTransformsNothing = (name: string, ast: SchemaAST.AST) => {
-  if (SchemaAST.encodedBoundAST(ast) !== ast) throw new Error(`${name}: its success has another shape as JSON`)
+/**
+ * What can be said in a definition and is not served here. A success is sent as it is: to encode it again would only check
+ * what types have shown.
+ */
+const checkIsServed = ({ endpoint, middleware, payloads, successes }: Reflected) => {
+  const asts = Array.from(successes.values(), ({ ast }) => Option.toArray(ast)).flat()
+  const unserved = [
+    [Option.isSome(endpoint.headersSchema), "headers"],
+    [middleware.size > 0, "middleware"],
+    [Array.from(payloads.values()).some(({ encoding }) => encoding.kind !== "Json"), "a payload that is not JSON"],
+    [successes.size !== 1, "more than one success"],
+    [asts.some((ast) => SchemaAST.encodedBoundAST(ast) !== ast), "a success with another shape as JSON"]
+  ] as const
+  for (const [isThere, what] of unserved) {
+    if (isThere) throw new Error(`endpoint ${endpoint.name} is defined with ${what}, which is not served`)
+  }
 }
 
 const toReply = (status: number, hasBody: boolean, success: Success<unknown>): Reply => {
@@ -67,14 +83,15 @@ export const endpoints = (handlers: Handlers): ReadonlyArray<Route> => {
   const routes: Array<Route> = []
   HttpApi.reflect(Api, {
     onGroup: () => {},
-    onEndpoint: ({ endpoint, group, successes }) => {
-      const name = `${group.identifier}.${endpoint.name}`
+    onEndpoint: (reflected) => {
+      checkIsServed(reflected)
+      const { endpoint, group, successes } = reflected
       const handle = handlersByName[group.identifier]?.[endpoint.name]
       const [success] = successes
-      if (handle === undefined || success === undefined) throw new Error(`${name} has no handler or no success`)
+      if (handle === undefined || success === undefined)
+        throw new Error(`${endpoint.name} has no handler or no success`)
       const [status, { ast }] = success
       const hasBody = Option.isSome(ast)
-      if (hasBody) checkTransformsNothing(name, ast.value)
 
       const path = decoder(endpoint.pathSchema, ({ captured }) => captured)
       const urlParams = decoder(endpoint.urlParamsSchema, ({ parameters }) => valuesOf(parameters))

@@ -5,6 +5,20 @@ import type { StoreUnavailable } from "../../src/domain/Errors.js"
 import { Vm, type VmQuery } from "../../src/domain/Vm.js"
 import { type VmList, VmStore } from "../../src/services/VmStore.js"
 
+/** A record as a store may have it, without asking one. */
+export const record = (name: string, more?: Partial<Vm>): Vm => ({
+  id: crypto.randomUUID(),
+  name,
+  role: "work",
+  state: "created",
+  cid: 3,
+  vcpu_count: 1,
+  mem_size_mib: 128,
+  created_at: 1000,
+  updated_at: 1000,
+  ...more
+})
+
 const decodeAll = Schema.decodeUnknown(Schema.parseJson(Schema.Array(Vm)))
 
 const decode = Schema.decodeUnknown(Schema.parseJson(Vm))
