@@ -21,6 +21,7 @@ import * as Database from "../src/services/Database.js"
 import { StoreStatus } from "../src/services/StoreStatus.js"
 import { VmStore } from "../src/services/VmStore.js"
 import * as VmStoreSqlite from "../src/services/VmStoreSqlite.js"
+import { listVms, recordsOf } from "./support/VmLists.js"
 
 /** As much of better-sqlite3 as is needed here; it brings no types. */
 interface Sqlite {
@@ -61,7 +62,7 @@ const opened = <A, E>(
 
 const create = (name: string) => Effect.flatMap(VmStore, (store) => store.create(CreateVm.make({ name })))
 const remove = (name: string) => Effect.flatMap(VmStore, (store) => store.delete(name))
-const names = Effect.flatMap(VmStore, (store) => Effect.map(store.list({}), (vms) => vms.map(({ name }) => name)))
+const names = Effect.map(listVms(), (vms) => vms.map(({ name }) => name))
 const status = Effect.flatMap(StoreStatus, ({ check }) => check)
 
 const mode = (path: string) => (Fs.statSync(path).mode & 0o777).toString(8)
@@ -295,10 +296,7 @@ describe("a database that is there", () => {
       const path = Path.join(yield* temporaryFolder, "nexus.db")
       const made = yield* opened(path, Effect.all([create("a"), create("b"), create("c")]))
       yield* opened(path, remove("b"))
-      const kept = yield* opened(
-        path,
-        Effect.flatMap(VmStore, (store) => store.list({}))
-      )
+      const kept = yield* opened(path, listVms())
       expect(kept).toStrictEqual([made[2], made[0]])
       expect((yield* opened(path, create("d"))).cid).toBe(6)
     })
@@ -661,7 +659,7 @@ describe("a database that is shared", () => {
         ).flat()
         const vms = yield* Effect.all(creates, { concurrency: "unbounded" })
         expect(vms.map(({ cid }) => cid).sort((a, b) => a - b)).toEqual(Array.from({ length: 60 }, (_, n) => n + 3))
-        const lists = yield* Effect.forEach(daemons, (store) => store.list({}))
+        const lists = yield* Effect.forEach(daemons, (store) => Effect.flatMap(store.list({}), recordsOf))
         expect(lists[0]).toHaveLength(60)
         expect(lists[1]).toStrictEqual(lists[0])
       }).pipe(Effect.scoped, Effect.withMaxOpsBeforeYield(steps))

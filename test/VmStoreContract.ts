@@ -8,6 +8,7 @@ import * as TestClock from "effect/TestClock"
 import { Conflict, NotFound } from "../src/domain/Errors.js"
 import { type CidRange, CreateVm, type Vm, type VmRole } from "../src/domain/Vm.js"
 import { VmStore } from "../src/services/VmStore.js"
+import { listVms, recordsOf } from "./support/VmLists.js"
 import { ModelStore, type Operation, operations } from "./VmStoreModel.js"
 
 /** What a store under test starts with. */
@@ -31,7 +32,7 @@ const record = (name: string, more?: Partial<Vm>): Vm => ({
 
 const create = (name: string, more?: { readonly role?: VmRole }) =>
   Effect.flatMap(VmStore, (store) => store.create(CreateVm.make({ name, ...more })))
-const list = (filter = {}) => Effect.flatMap(VmStore, (store) => store.list(filter))
+const list = (filter = {}) => listVms(filter)
 const get = (nameOrId: string) => Effect.flatMap(VmStore, (store) => store.get(nameOrId))
 const remove = (nameOrId: string) => Effect.flatMap(VmStore, (store) => store.delete(nameOrId))
 const names = (filter = {}) =>
@@ -337,7 +338,7 @@ const compareWithModel = (sequence: ReadonlyArray<Operation>) =>
           break
         }
         case "list": {
-          expect(yield* store.list(operation.filter)).toEqual(expected)
+          expect(yield* recordsOf(yield* store.list(operation.filter))).toEqual(expected)
           break
         }
       }

@@ -16,16 +16,35 @@ const toText = (value: unknown): string => {
   }
 }
 
-/** A whole number within `min`..`max`, both included. The bounds reach the OpenAPI document and the error message. */
-export const boundedInt = (min: number, max: number, description: string) =>
-  Schema.Number.annotations({
-    message: ({ actual }) => `expected a whole number from ${min} to ${max}, got ${show(actual)}`
-  }).pipe(
-    Schema.filter((n) => Number.isInteger(n) && n >= min && n <= max, {
-      message: ({ actual }) => `expected a whole number from ${min} to ${max}, got ${show(actual)}`,
-      description,
-      jsonSchema: { type: "integer", minimum: min, maximum: max, description }
-    })
+const isWithin = (min: number, max: number) => (n: number) => Number.isInteger(n) && n >= min && n <= max
+
+/** What a schema of bounded whole numbers says of itself: the OpenAPI document and the error message come from here. */
+const boundedAnnotations = (min: number, max: number, description: string) => ({
+  message: ({ actual }: { readonly actual: unknown }) =>
+    `expected a whole number from ${min} to ${max}, got ${show(actual)}`,
+  description,
+  jsonSchema: { type: "integer", minimum: min, maximum: max, description }
+})
+
+/** A whole number within `min`..`max`, both included. */
+export const boundedInt = (min: number, max: number, description: string) => {
+  const annotations = boundedAnnotations(min, max, description)
+  return Schema.Number.annotations({ message: annotations.message }).pipe(
+    Schema.filter(isWithin(min, max), annotations)
+  )
+}
+
+/** The same where only text can stand, as in a URL. */
+export const boundedIntFromText = (min: number, max: number, description: string) =>
+  Schema.transform(
+    Schema.String.pipe(
+      Schema.filter(
+        (text) => /^\d+$/.test(text) && isWithin(min, max)(Number(text)),
+        boundedAnnotations(min, max, description)
+      )
+    ),
+    Schema.Number,
+    { strict: true, decode: Number, encode: String }
   )
 
 /** One of a closed set of words. */

@@ -1,7 +1,7 @@
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as SchemaAST from "effect/SchemaAST"
-import { boundedInt, oneOf, show } from "./Bounds.js"
+import { boundedInt, boundedIntFromText, oneOf, show } from "./Bounds.js"
 
 /** What a VM is for: an entry point, a private office for an agent, or a service others share. */
 export const VmRole = oneOf(["portal", "work", "service"], "What the VM is for")
@@ -75,6 +75,44 @@ export const VmFilter = Schema.Struct({
   state: Schema.optionalWith(VmState, { exact: true })
 }).annotations({ parseOptions: strict })
 export type VmFilter = typeof VmFilter.Type
+
+/** A record's place in a list: newest first, by `created_at`, then by the order in which records were inserted. */
+export interface VmCursor {
+  readonly created_at: number
+  /** Goes up with each insert; a layer's own count. */
+  readonly sequence: number
+}
+
+const VmCursor: Schema.Schema<VmCursor, string> = Schema.transform(
+  Schema.String.pipe(
+    Schema.pattern(/^-?\d{1,15}\.\d{1,15}$/, {
+      message: ({ actual }) =>
+        `${show(actual)} is not a cursor: take the one in the Link header (rel="next") of the page before`
+    })
+  ),
+  Schema.Struct({ created_at: Schema.Number, sequence: Schema.Number }),
+  {
+    strict: true,
+    decode: (text) => {
+      const [created_at, sequence] = text.split(".").map(Number)
+      return { created_at: created_at ?? 0, sequence: sequence ?? 0 }
+    },
+    encode: ({ created_at, sequence }) => `${created_at}.${sequence}`
+  }
+).annotations({ description: 'Where the page begins: given by the Link header (rel="next") of the page before' })
+
+/** A cursor as it stands in a URL. */
+export const formatCursor = Schema.encodeSync(VmCursor)
+
+/** Which page of which records a list call asks for; without `limit` all of them. */
+export const VmQuery = Schema.Struct({
+  ...VmFilter.fields,
+  limit: Schema.optionalWith(boundedIntFromText(1, 1000, "The most records to send; all of them when left out"), {
+    exact: true
+  }),
+  cursor: Schema.optionalWith(VmCursor, { exact: true })
+}).annotations({ parseOptions: strict })
+export type VmQuery = typeof VmQuery.Type
 
 const count = (description: string) =>
   Schema.Int.annotations({ description, jsonSchema: { type: "integer", description } })

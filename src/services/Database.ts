@@ -7,13 +7,14 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
 import { StoreUnavailable } from "../domain/Errors.js"
 import { DatabaseStatus } from "../domain/Health.js"
 import { makeFolder } from "../system/UserFolders.js"
 import { cannotUse, copyOnce, DatabaseRefused, look, refuse, withFiles } from "./DatabaseFiles.js"
 import { create, drop, inspect, isUnusable } from "./DatabaseSchema.js"
 import * as GroupCommit from "./GroupCommit.js"
-import { enforceForeignKeys, openReadWrite, transaction } from "./SqliteConnection.js"
+import { enforceForeignKeys, openReadOnly, openReadWrite, transaction } from "./SqliteConnection.js"
 import { isBusy, isFull, isSqlError, toUnavailable } from "./SqliteFailure.js"
 import { StoreStatus } from "./StoreStatus.js"
 
@@ -32,8 +33,17 @@ export class Database extends Context.Tag("nexus/Database")<
     readonly write: <A, E>(
       change: Effect.Effect<A, E | SqlError>
     ) => Effect.Effect<A, Exclude<E, SqlError> | StoreUnavailable>
+    /** Runs queries on the database as it was at the first of them, whatever is changed meanwhile, until the scope closes. */
+    readonly snapshot: Effect.Effect<
+      <A>(query: (sql: SqlClient.SqlClient) => Effect.Effect<A, SqlError>) => Effect.Effect<A, StoreUnavailable>,
+      StoreUnavailable,
+      Scope.Scope
+    >
   }
 >() {}
+
+/** How many snapshots there may be at once: each is a connection, and keeps the write-ahead log from being emptied. */
+const maxSnapshots = 4
 
 /** Waits for another process's lock without holding up the event loop, which SQLite's own busy handler would. */
 const retryBusy = <A, E, R>(effect: Effect.Effect<A, E | SqlError, R>) =>
@@ -148,7 +158,19 @@ export const layer = (path: string): Layer.Layer<Database | StoreStatus | SqlCli
       const write = yield* GroupCommit.make(<A>(body: Effect.Effect<A, SqlError>) =>
         inPlace.pipe(Effect.zipRight(makingRoom(transaction(sql, body))), Effect.zipLeft(inPlace))
       )
+      const places = yield* Effect.makeSemaphore(maxSnapshots)
+      const snapshot = Effect.gen(function* () {
+        yield* Effect.acquireRelease(places.take(1), () => places.release(1))
+        yield* inPlace
+        const reader = yield* openReadOnly(path)
+        yield* inPlace
+        yield* reader`BEGIN`
+        return <A>(query: (sql: SqlClient.SqlClient) => Effect.Effect<A, SqlError>) =>
+          Effect.catchIf(retryBusy(query(reader)), isSqlError, toUnavailable)
+      }).pipe(retryBusy, Effect.catchIf(isSqlError, toUnavailable))
+
       const database = Database.of({
+        snapshot,
         read: (query) => Effect.catchIf(retryBusy(query), isSqlError, toUnavailable),
         write: (change) => Effect.catchIf(write(change), isSqlError, toUnavailable)
       })

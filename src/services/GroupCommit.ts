@@ -5,6 +5,7 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Scope from "effect/Scope"
+import { endOfTurn } from "../system/EventLoop.js"
 import { isBusy, isSqlError } from "./SqliteFailure.js"
 
 /** A change that waits for the next commit. */
@@ -20,12 +21,6 @@ interface Waiting<E> {
 /** How long a change waits for another process's lock: less than the 5 s after which clients give a daemon up. */
 const patience = 4_000
 const retryEvery = "20 millis"
-
-/** Lets everything that the event loop has at hand arrive, and no more: an idle daemon waits for nobody. */
-const endOfTurn = Effect.async<void>((resume) => {
-  const immediate = setImmediate(() => resume(Effect.void))
-  return Effect.sync(() => clearImmediate(immediate))
-})
 
 /**
  * Lets changes that come together share a commit, since making a commit durable costs more than any change in it. What

@@ -1,7 +1,19 @@
 import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
+import type * as Stream from "effect/Stream"
 import type { Conflict, NotFound, StoreUnavailable } from "../domain/Errors.js"
-import type { CreateVm, Vm, VmFilter } from "../domain/Vm.js"
+import type { CreateVm, Vm, VmCursor, VmQuery } from "../domain/Vm.js"
+
+/** Records as they are sent. */
+export interface VmList {
+  /**
+   * The text of a JSON array of `Vm`, as UTF-8: whole when it is short, else in pieces of a bounded size. All of it is as
+   * it was at one moment, for a stream that of its start.
+   */
+  readonly json: Uint8Array | Stream.Stream<Uint8Array, StoreUnavailable>
+  /** Where the next page begins, if a limit left records out. */
+  readonly next: VmCursor | undefined
+}
 
 /**
  * The inventory of VM records.
@@ -20,8 +32,12 @@ export class VmStore extends Context.Tag("nexus/VmStore")<
      */
     readonly create: (params: CreateVm) => Effect.Effect<Vm, Conflict | StoreUnavailable>
 
-    /** The records that match, newest first: by `created_at`, then the later insert. */
-    readonly list: (filter: VmFilter) => Effect.Effect<ReadonlyArray<Vm>, StoreUnavailable>
+    /**
+     * The records that match, newest first: by `created_at`, then the later insert. They go from the database to the
+     * network as text, never as so many objects. Pages that follow `next` hold each record once, whatever comes and goes
+     * in between.
+     */
+    readonly list: (query: VmQuery) => Effect.Effect<VmList, StoreUnavailable>
 
     /** The record with that id or, where no id matches, that name. */
     readonly get: (nameOrId: string) => Effect.Effect<Vm, NotFound | StoreUnavailable>

@@ -5,19 +5,28 @@ import * as Either from "effect/Either"
 import * as Layer from "effect/Layer"
 import * as Ref from "effect/Ref"
 import { Conflict, NotFound } from "../domain/Errors.js"
-import { type CidRange, cidRange, newVm, type Vm } from "../domain/Vm.js"
+import { type CidRange, cidRange, newVm, type Vm, type VmCursor, type VmQuery } from "../domain/Vm.js"
 import { StoreStatus } from "./StoreStatus.js"
-import { VmStore } from "./VmStore.js"
+import { type VmList, VmStore } from "./VmStore.js"
+
+interface Entry extends VmCursor {
+  readonly vm: Vm
+}
 
 /** Records in the order they were inserted. */
-type Records = ReadonlyArray<Vm>
+type Entries = ReadonlyArray<Entry>
 
-const find = (records: Records, nameOrId: string) =>
-  records.find((vm) => vm.id === nameOrId) ?? records.find((vm) => vm.name === nameOrId)
+const insert = (entries: Entries, vm: Vm): Entries => [
+  ...entries,
+  { vm, created_at: vm.created_at, sequence: (entries.at(-1)?.sequence ?? 0) + 1 }
+]
 
-const nextCid = (records: Records, range: CidRange): number | undefined => {
-  const used = new Set(records.map((vm) => vm.cid))
-  const next = records.reduce((highest, vm) => Math.max(highest, vm.cid), range.min - 1) + 1
+const find = (entries: Entries, nameOrId: string) =>
+  entries.find(({ vm }) => vm.id === nameOrId) ?? entries.find(({ vm }) => vm.name === nameOrId)
+
+const nextCid = (entries: Entries, range: CidRange): number | undefined => {
+  const used = new Set(entries.map(({ vm }) => vm.cid))
+  const next = entries.reduce((highest, { vm }) => Math.max(highest, vm.cid), range.min - 1) + 1
   if (next <= range.max) return next
   for (let cid = range.min; cid <= range.max; cid++) {
     if (!used.has(cid)) return cid
@@ -25,19 +34,33 @@ const nextCid = (records: Records, range: CidRange): number | undefined => {
   return undefined
 }
 
+const newestFirst = (a: VmCursor, b: VmCursor) => b.created_at - a.created_at || b.sequence - a.sequence
+
+const list = (entries: Entries, { cursor, limit, role, state }: VmQuery): VmList => {
+  const matching = entries
+    .filter(({ vm }) => (role ?? vm.role) === vm.role && (state ?? vm.state) === vm.state)
+    .filter((entry) => cursor === undefined || newestFirst(cursor, entry) < 0)
+    .sort(newestFirst)
+  const sent = matching.slice(0, limit)
+  return {
+    json: Buffer.from(JSON.stringify(sent.map(({ vm }) => vm))),
+    next: sent.length < matching.length ? sent.at(-1) : undefined
+  }
+}
+
 /**
  * Records in memory, for tests and for trying things out: they start out as `initial` and are gone with the process.
  */
-export const layer = (options?: { readonly initial?: Records; readonly cids?: CidRange }) =>
+export const layer = (options?: { readonly initial?: ReadonlyArray<Vm>; readonly cids?: CidRange }) =>
   Layer.effectContext(
     Effect.gen(function* () {
-      const ref = yield* Ref.make<Records>(options?.initial ?? [])
-      const change = <A, E>(f: (records: Records) => Either.Either<readonly [A, Records], E>) =>
+      const ref = yield* Ref.make((options?.initial ?? []).reduce<Entries>(insert, []))
+      const change = <A, E>(f: (entries: Entries) => Either.Either<readonly [A, Entries], E>) =>
         Effect.flatten(
-          Ref.modify(ref, (records): readonly [Either.Either<A, E>, Records] => {
-            const outcome = f(records)
+          Ref.modify(ref, (entries): readonly [Either.Either<A, E>, Entries] => {
+            const outcome = f(entries)
             return Either.isLeft(outcome)
-              ? [Either.left(outcome.left), records]
+              ? [Either.left(outcome.left), entries]
               : [Either.right(outcome.right[0]), outcome.right[1]]
           })
         )
@@ -45,33 +68,27 @@ export const layer = (options?: { readonly initial?: Records; readonly cids?: Ci
       const store = VmStore.of({
         create: (params) =>
           Effect.flatMap(Clock.currentTimeMillis, (millis) =>
-            change<Vm, Conflict>((records) => {
-              if (records.some((vm) => vm.name === params.name)) return Either.left(Conflict.nameTaken(params.name))
-              const cid = nextCid(records, options?.cids ?? cidRange)
+            change<Vm, Conflict>((entries) => {
+              if (entries.some(({ vm }) => vm.name === params.name)) return Either.left(Conflict.nameTaken(params.name))
+              const cid = nextCid(entries, options?.cids ?? cidRange)
               if (cid === undefined) return Either.left(Conflict.noFreeCid())
               const now = Math.floor(millis / 1000)
               const vm = newVm(params, crypto.randomUUID(), cid, now)
-              return Either.right([vm, [...records, vm]])
+              return Either.right([vm, insert(entries, vm)])
             })
           ),
-        list: ({ role, state }) =>
-          Effect.map(Ref.get(ref), (records) =>
-            records
-              .filter((vm) => (role ?? vm.role) === vm.role && (state ?? vm.state) === vm.state)
-              .reverse()
-              .sort((a, b) => b.created_at - a.created_at)
-          ),
+        list: (query) => Effect.map(Ref.get(ref), (entries) => list(entries, query)),
         get: (nameOrId) =>
-          Effect.flatMap(Ref.get(ref), (records) => {
-            const vm = find(records, nameOrId)
-            return vm === undefined ? Effect.fail(NotFound.vm(nameOrId)) : Effect.succeed(vm)
+          Effect.flatMap(Ref.get(ref), (entries) => {
+            const found = find(entries, nameOrId)
+            return found === undefined ? Effect.fail(NotFound.vm(nameOrId)) : Effect.succeed(found.vm)
           }),
         delete: (nameOrId) =>
-          change<void, NotFound | Conflict>((records) => {
-            const vm = find(records, nameOrId)
-            if (vm === undefined) return Either.left(NotFound.vm(nameOrId))
-            if (vm.state === "running") return Either.left(Conflict.running(vm.name))
-            return Either.right([undefined, records.filter((other) => other !== vm)])
+          change<void, NotFound | Conflict>((entries) => {
+            const found = find(entries, nameOrId)
+            if (found === undefined) return Either.left(NotFound.vm(nameOrId))
+            if (found.vm.state === "running") return Either.left(Conflict.running(found.vm.name))
+            return Either.right([undefined, entries.filter((other) => other !== found)])
           })
       })
 

@@ -8,6 +8,7 @@ import { show } from "../domain/Bounds.js"
 import { Conflict, NotFound, StoreUnavailable } from "../domain/Errors.js"
 import { type CidRange, cidRange, newVm, Vm } from "../domain/Vm.js"
 import { Database } from "./Database.js"
+import * as VmListSqlite from "./VmListSqlite.js"
 import { VmStore } from "./VmStore.js"
 
 /** A row is the record, with NULL where the record leaves a field out. */
@@ -69,15 +70,7 @@ export const layer = (options?: { readonly cids?: CidRange }) =>
             return vm
           }).pipe(database.write),
 
-        list: ({ role, state }) =>
-          sql<object>`
-            SELECT ${columns} FROM vms
-            WHERE ${sql.and([
-              ...(role === undefined ? [] : [sql`role = ${role}`]),
-              ...(state === undefined ? [] : [sql`state = ${state}`])
-            ])}
-            ORDER BY created_at DESC, rowid DESC
-          `.pipe(Effect.flatMap(Effect.forEach(fromRow)), database.read),
+        list: VmListSqlite.make(sql, database),
 
         get: (nameOrId) =>
           find(nameOrId).pipe(database.read, Effect.flatMap(Effect.mapError(() => NotFound.vm(nameOrId)))),

@@ -32,6 +32,7 @@ import {
   startDaemon,
   withDatabase
 } from "../support/Processes.js"
+import { listVms } from "../support/VmLists.js"
 import { isFull, report, trials } from "./Report.js"
 
 const promise = "7 damage and want"
@@ -131,7 +132,7 @@ const oneLine = (message: string, path: string, say: string) => {
 const ask = (path: string, vms: ReadonlyArray<Vm>) =>
   Effect.gen(function* () {
     const store = yield* VmStore
-    const list = yield* Effect.exit(store.list({}))
+    const list = yield* Effect.exit(listVms())
     const one = (nameOrId: string) => Effect.exit(store.get(nameOrId))
     const found = yield* Effect.forEach(vms, (vm) => Effect.all({ id: one(vm.id), name: one(vm.name) }))
     return { list, found }
