@@ -8,7 +8,7 @@ const property = (cause: unknown, name: "code" | "constraint"): string =>
   typeof cause === "object" && cause !== null && name in cause ? String(Reflect.get(cause, name)) : ""
 
 /** SQLSTATE (PostgreSQL, appendix A) where the server said what went wrong, else Node.js' code, if any. */
-export const codeOf = ({ cause }: SqlError): string => property(cause, "code")
+const codeOf = ({ cause }: SqlError): string => property(cause, "code")
 
 /** Whether the server answered, and its answer was an error: then the statement has done nothing. */
 const isAnswer = (code: string): boolean => /^[0-9A-Z]{5}$/.test(code) && !code.startsWith("08")

@@ -9,7 +9,7 @@ import type { PostgresTarget, SessionAttributes } from "./PostgresUrl.js"
  * A server that is stopped dead leaves its sockets open, and one that is paused still takes connections: neither is
  * heard of but by waiting.
  */
-export const limits = {
+const limits = {
   /** For a connection: to be made, or to come free. */
   connect: 1_500,
   /** For a connection that was asked something to be done with it. */

@@ -10,7 +10,7 @@ export interface Route extends PostgresHost {
 }
 
 /** TLS that can't be set up as the URL asks; `message` says what to do. */
-export class BadTls extends Error {}
+class BadTls extends Error {}
 
 const read = (file: string): string => {
   try {

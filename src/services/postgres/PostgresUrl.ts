@@ -3,7 +3,7 @@ import * as Redacted from "effect/Redacted"
 
 const sslModes = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] as const
 /** How a connection is encrypted and what of the server's certificate is checked, as libpq has it. */
-export type SslMode = (typeof sslModes)[number]
+type SslMode = (typeof sslModes)[number]
 
 /** Which server of several is wanted. A store writes: libpq's other words would lead to a server that can't. */
 const sessionAttributes = ["any", "read-write", "primary"] as const
@@ -70,11 +70,13 @@ const withoutPassword = ([, scheme = "", login, hosts = "", database, query]: Re
 
 class BadUrl extends Error {}
 
+const hint = " (what is special in a password must be percent-encoded)"
+
 const decoded = (text: string): string => {
   try {
     return decodeURIComponent(text)
   } catch {
-    throw new BadUrl("a % in it is followed by no two hexadecimal digits")
+    throw new BadUrl(`a % in it is followed by no two hexadecimal digits${hint}`)
   }
 }
 
@@ -85,7 +87,7 @@ const portOf = (text: string): number => {
   if (text === "") return 5432
   const port = /^\d{1,5}$/.test(text) ? Number(text) : 0
   // Not shown: it is where the password stands when an @ is missing.
-  if (port < 1 || port > 65_535) throw new BadUrl("a port in it is no number from 1 to 65535")
+  if (port < 1 || port > 65_535) throw new BadUrl(`a port in it is no number from 1 to 65535${hint}`)
   return port
 }
 
@@ -131,7 +133,7 @@ export const parsePostgresUrl = (text: string): Either.Either<PostgresTarget, st
   Either.try({
     try: () => {
       const parts = shape.exec(text)
-      if (parts === null) throw new BadUrl("expected postgres://USER:PASSWORD@HOST:PORT/DATABASE")
+      if (parts === null) throw new BadUrl(`expected postgres://USER:PASSWORD@HOST:PORT/DATABASE${hint}`)
       const [, , login = "", hosts = "", database, query = ""] = parts
       const [user, password] = login.split(/:(.*)/s)
       const given = queryOf(query)
@@ -151,6 +153,5 @@ export const parsePostgresUrl = (text: string): Either.Either<PostgresTarget, st
         options: given.get("options")
       }
     },
-    catch: (error) =>
-      `not a PostgreSQL URL: ${error instanceof BadUrl ? error.message : "it cannot be read"} (percent-encode what is special in a password)`
+    catch: (error) => `not a PostgreSQL URL: ${error instanceof BadUrl ? error.message : "it cannot be read"}`
   })

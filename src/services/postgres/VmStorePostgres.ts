@@ -67,11 +67,19 @@ export const layer = (options?: { readonly cids?: CidRange }) =>
         )
       `
 
-      /** One try at a create, in one statement: a create that held anything between two would hold up others. */
-      const insert = (vm: Vm) => sql<{ taken: boolean; free: number | null; cid: number | null }>`
+      const nameKey = (name: string) => sql`'vms'::regclass::oid::bigint::bit(32)::int, hashtext(${name})`
+
+      /**
+       * One try at a create, in one statement: a create that held anything between two would hold up others. A name that
+       * another create has under way is not waited for here, where a number would be held meanwhile in vain.
+       */
+      const insert = (vm: Vm) => sql<{ taken: boolean; alone: boolean; free: number | null; cid: number | null }>`
         WITH
-          names AS MATERIALIZED (SELECT EXISTS (SELECT 1 FROM vms WHERE name = ${vm.name}) AS taken),
-          chosen AS MATERIALIZED (SELECT CASE WHEN taken THEN NULL ELSE ${nextCid} END AS free FROM names),
+          names AS MATERIALIZED (
+            SELECT EXISTS (SELECT 1 FROM vms WHERE name = ${vm.name}) AS taken,
+              pg_try_advisory_xact_lock(${nameKey(vm.name)}) AS alone
+          ),
+          chosen AS MATERIALIZED (SELECT CASE WHEN alone AND NOT taken THEN ${nextCid} END AS free FROM names),
           made AS (
             INSERT INTO vms (id, name, role, state, cid, vcpu_count, mem_size_mib, created_at, updated_at)
             SELECT ${vm.id}, ${vm.name}, ${vm.role}, ${vm.state}, free, ${vm.vcpu_count}::bigint,
@@ -81,8 +89,11 @@ export const layer = (options?: { readonly cids?: CidRange }) =>
             ON CONFLICT ON CONSTRAINT ${sql(cidConstraint)} DO NOTHING
             RETURNING cid
           )
-        SELECT taken, free, (SELECT cid FROM made) AS cid FROM names, chosen
+        SELECT taken, alone, free, (SELECT cid FROM made) AS cid FROM names, chosen
       `
+
+      /** Waits until a create of that name that was under way has come to its end. */
+      const outcomeOf = (name: string) => sql`SELECT pg_advisory_xact_lock_shared(${nameKey(name)})`
 
       return VmStore.of({
         create: (params) =>
@@ -95,6 +106,10 @@ export const layer = (options?: { readonly cids?: CidRange }) =>
                 database.ask
               )
               if (row === undefined || row.taken) return yield* Conflict.nameTaken(params.name)
+              if (!row.alone) {
+                yield* database.ask(outcomeOf(params.name))
+                continue
+              }
               if (row.free === null) return yield* Conflict.noFreeCid()
               if (row.cid !== null) return { ...draft, cid: row.cid }
             }
