@@ -170,6 +170,25 @@ export class Server {
     return `postgres://${user}@127.0.0.1:${this.port}/${database}`
   }
 
+  /** Gives the server a certificate in the name of localhost, which counts once TLS is on. */
+  certify(): { readonly ca: string; readonly other: string } {
+    const own = { key: join(this.data, "server.key"), cert: join(this.data, "server.crt") }
+    const other = { key: join(this.folder, "other.key"), cert: join(this.folder, "other.crt") }
+    for (const { cert, key } of [own, other]) {
+      execFileSync(
+        "openssl",
+        [
+          ...["req", "-new", "-x509", "-days", "2", "-nodes", "-newkey", "rsa:2048", "-subj", "/CN=localhost"],
+          ...["-addext", "subjectAltName=DNS:localhost", "-keyout", key, "-out", cert]
+        ],
+        { stdio: "ignore" }
+      )
+      chmodSync(key, 0o600)
+      if (isRoot) for (const path of [key, cert]) chownSync(path, idOf("-u"), idOf("-g"))
+    }
+    return { ca: own.cert, other: other.cert }
+  }
+
   /** What the server has logged. */
   log(): string {
     return readFileSync(join(this.folder, "log"), "utf8")
@@ -199,3 +218,10 @@ export class Server {
     return name
   }
 }
+
+/** Runs PostgreSQL's own shell, which stops at the first error; gives back what it prints. */
+export const psql = (server: Server, database: string, args: ReadonlyArray<string>): Promise<string> =>
+  asOwner(server.folder, "psql", [
+    ...["-X", "-q", "-v", "ON_ERROR_STOP=1", "-h", server.folder, "-p", String(server.port)],
+    ...["-U", "postgres", "-d", database, ...args]
+  ])
