@@ -147,6 +147,12 @@ export class Server {
     }
   }
 
+  /** Sees to it that the server runs, whatever was done to it. */
+  async revive(): Promise<void> {
+    this.resume()
+    if (this.processes().length === 0) await this.start()
+  }
+
   /** Stops every process of the server where it is: its sockets stay open. */
   pause() {
     this.signal("SIGSTOP")

@@ -12,7 +12,9 @@ import type { PostgresTarget, SessionAttributes } from "./PostgresUrl.js"
 const limits = {
   /** For a connection: to be made, or to come free. */
   connect: 1_500,
-  /** For a connection that was asked something to be done with it. */
+  /** For the server to have done with a statement. */
+  statement: 2_500,
+  /** For a connection that was asked something to be done with it: longer, so that only a silent server exceeds it. */
   answer: 3_000,
   /** For a transaction of this daemon's that is asked nothing, such as a list that nobody reads on. */
   idleTransaction: 60_000
@@ -30,22 +32,35 @@ const asked: Readonly<Record<Exclude<SessionAttributes, "any">, string>> = {
 
 /**
  * pg's pool, over whichever of a target's servers can be reached. pg knows one host alone, and no `target_session_attrs`:
- * here each new connection goes the way that worked last. When that fails, the way after it is the next connection's, and
- * all connections that went the first way are closed, lest a server that was given up be written to when it comes back.
+ * here each new connection goes the way that worked last. When that fails, the way after it is the next connection's.
+ * Connections that went another way are closed as soon as they are idle, lest a server that was given up be written to
+ * when it comes back.
  */
 export const makePool = (target: PostgresTarget) => {
   const routes = routesOf(target)
   const living = new Set<Client>()
   let current = 0
 
-  const fail = (route: Route) => {
-    if (routes.length === 1 || routes[current] !== route) return
-    current = (current + 1) % routes.length
-    for (const client of living) if (client.route === route) client.abandon("its server was given up")
+  const closeIdle = (isMeant: (client: Client) => boolean, reason: string) => {
+    for (const client of living) if (client.isIdle && isMeant(client)) client.abandon(reason)
+  }
+
+  /** A server that was not heard of at all need not be tried the other way, with TLS or without. */
+  const fail = (route: Route, isHeard: boolean) => {
+    if (routes[current] !== route) return
+    const ahead = routes.map((_, step) => (current + 1 + step) % routes.length)
+    const isElsewhere = ({ host, port }: Route) => host !== route.host || port !== route.port
+    current =
+      ahead.find((at) => {
+        const next = routes[at]
+        return next !== undefined && (isHeard || isElsewhere(next))
+      }) ?? current
+    closeIdle((client) => client.route !== routes[current], "its server was given up")
   }
 
   class Client extends Pg.Client {
     readonly route: Route
+    isIdle = false
     private deadline: NodeJS.Timeout | undefined
 
     constructor(config?: Pg.ClientConfig) {
@@ -59,15 +74,27 @@ export const makePool = (target: PostgresTarget) => {
         living.add(this)
       }).once("end", () => living.delete(this))
       // Heard here before pg tells who waits for the connection, so that another attempt already goes another way.
+      let isHeard = false
+      this.connection.stream.once("data", () => {
+        isHeard = true
+      })
       const failed = () => {
-        if (!isConnected) fail(route)
+        if (!isConnected) fail(route, isHeard)
       }
       this.connection.once("error", failed).once("errorMessage", failed).once("end", failed)
     }
 
-    /** From here on the server has a bounded time. A connection that hangs is of no use to anybody else. */
+    /**
+     * From here on the server has a bounded time. A connection that hangs is of no use to anybody else, and those that
+     * are idle will hang too.
+     */
     expectAnswer() {
-      this.deadline ??= setTimeout(() => this.abandon("the server did not answer in time"), limits.answer)
+      this.isIdle = false
+      this.deadline ??= setTimeout(() => {
+        const reason = "the server did not answer in time"
+        this.abandon(reason)
+        closeIdle(({ route }) => route === this.route, reason)
+      }, limits.answer)
     }
 
     answered() {
@@ -91,7 +118,7 @@ export const makePool = (target: PostgresTarget) => {
     client.query<{ wanted: boolean }>(`SELECT ${wanted} AS wanted`).then(
       ({ rows }) => {
         if (rows[0]?.wanted) return done()
-        if (route !== undefined) fail(route)
+        if (route !== undefined) fail(route, true)
         done(new Error(`${route?.host}:${route?.port} is not ${target.sessionAttributes}`))
       },
       (error: Error) => done(error)
@@ -110,7 +137,7 @@ export const makePool = (target: PostgresTarget) => {
     connectionTimeoutMillis: limits.connect,
     ...(target.sessionAttributes === "any" ? {} : { verify: verifying(asked[target.sessionAttributes]) }),
     // The server too stops working on what nobody waits for any more.
-    statement_timeout: limits.answer,
+    statement_timeout: limits.statement,
     idle_in_transaction_session_timeout: limits.idleTransaction,
     keepAlive: true,
     idleTimeoutMillis: 30_000
@@ -118,7 +145,12 @@ export const makePool = (target: PostgresTarget) => {
   // An idle connection that breaks is replaced when it is needed.
   pool.on("error", () => {})
   pool.on("acquire", (client) => isClient(client) && client.expectAnswer())
-  pool.on("release", (_, client) => isClient(client) && client.answered())
+  pool.on("release", (_, client) => {
+    if (!isClient(client)) return
+    client.answered()
+    client.isIdle = true
+    if (client.route !== routes[current]) client.abandon("its server was given up")
+  })
 
   return {
     pool,
