@@ -169,12 +169,13 @@ describe.skipIf(!hasPostgres)(`PostgreSQL's faults${needsPostgres}`, () => {
     const database = await server.database()
     const daemon = await startDaemon(makeHome(onTestFinished), { args: ["--db", server.url(database)] })
     const acknowledged = new Map<string, Vm>()
+    const wrong: Array<unknown> = []
     let isOver = false
     const client = async (id: number) => {
       for (let serial = 0; !isOver; serial++) {
         const name = `vm-${id}-${serial}`
         const { body, status } = await call(daemon, "POST", "/v1/vms", { name })
-        expect([201, 503]).toContain(status)
+        if (status !== 201 && status !== 503) wrong.push({ status, body })
         if (status === 201) acknowledged.set(name, body as Vm)
       }
     }
@@ -187,6 +188,13 @@ describe.skipIf(!hasPostgres)(`PostgreSQL's faults${needsPostgres}`, () => {
     await sleep(300)
     isOver = true
     await load
+    expect({
+      wrong,
+      log: daemon
+        .log()
+        .filter((line) => !line.includes("store: "))
+        .slice(1)
+    }).toEqual({ wrong: [], log: [] })
     await expectRecovery(daemon, "back")
     const found = new Map((await listVms(daemon)).map((vm) => [vm.name, vm]))
     for (const [name, vm] of acknowledged) expect(found.get(name)).toEqual(vm)

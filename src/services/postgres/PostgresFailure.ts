@@ -10,8 +10,8 @@ const property = (cause: unknown, name: "code" | "constraint"): string =>
 /** SQLSTATE (PostgreSQL, appendix A) where the server said what went wrong, else Node.js' code, if any. */
 const codeOf = ({ cause }: SqlError): string => property(cause, "code")
 
-/** Whether the server answered, and its answer was an error: then the statement has done nothing. */
-const isAnswer = (code: string): boolean => /^[0-9A-Z]{5}$/.test(code) && !code.startsWith("08")
+/** Whether the server answered, and its answer was an error: then the statement has done nothing. EPIPE is Node's. */
+const isAnswer = (code: string): boolean => /^(\d[0-9A-Z]|F0|HV|P0|XX)[0-9A-Z]{3}$/.test(code) && !code.startsWith("08")
 
 /** Whether an insert failed because of that constraint. */
 export const violates =
