@@ -9,18 +9,23 @@ import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
-import type { PoolClient } from "pg"
+import type { PoolClient, QueryResultRow } from "pg"
 import { StoreUnavailable } from "../../domain/Errors.js"
 import { DatabaseStatus } from "../../domain/Health.js"
 import { DatabaseRefused } from "../DatabaseFiles.js"
 import { StoreStatus } from "../StoreStatus.js"
-import { describe, isPermanent, isSqlError, isUnconnected, toUnavailable } from "./PostgresFailure.js"
+import { describe, isPermanent, isSqlError, isUnconnected, toUnavailable, unconnected } from "./PostgresFailure.js"
 import { makePool, snapshots } from "./PostgresPool.js"
 import { objection, settle } from "./PostgresSchema.js"
 import type { PostgresTarget } from "./PostgresUrl.js"
 
-/** Runs one statement, with its parameters as `$1`, `$2` and so on. */
-type Read = (text: string, values?: ReadonlyArray<unknown>) => Effect.Effect<ReadonlyArray<object>, StoreUnavailable>
+/** A statement, with its values as `$1`, `$2` and so on. */
+export interface Statement {
+  /** A connection plans a statement once that has a name. The text is the same wherever the name is. */
+  readonly name?: string
+  readonly text: string
+  readonly values?: ReadonlyArray<unknown>
+}
 
 /** The PostgreSQL database that this daemon shares with others, reached, checked and set up. */
 export class PostgresDatabase extends Context.Tag("nexus/PostgresDatabase")<
@@ -30,16 +35,22 @@ export class PostgresDatabase extends Context.Tag("nexus/PostgresDatabase")<
      * Runs one statement, which is its own transaction. Once it is asked it goes on to its end, whoever waits for it. A
      * failure without an answer leaves open whether it has changed anything.
      */
-    readonly ask: <A, E>(
-      statement: Effect.Effect<A, E | SqlError>
-    ) => Effect.Effect<A, Exclude<E, SqlError> | StoreUnavailable>
+    readonly run: <Row extends QueryResultRow>(statement: Statement) => Effect.Effect<ReadonlyArray<Row>, SqlError>
+    /** The same, with any failure told as an outage. */
+    readonly ask: <Row extends QueryResultRow>(
+      statement: Statement
+    ) => Effect.Effect<ReadonlyArray<Row>, StoreUnavailable>
     /** Reads everything as it is when the scope begins, for as long as that lasts. */
-    readonly snapshot: Effect.Effect<Read, StoreUnavailable, Scope.Scope>
+    readonly snapshot: Effect.Effect<
+      <Row extends QueryResultRow>(statement: Statement) => Effect.Effect<ReadonlyArray<Row>, StoreUnavailable>,
+      StoreUnavailable,
+      Scope.Scope
+    >
   }
 >() {}
 
-/** Less than the 5 s after which a client gives the daemon up. */
-const patience = Duration.millis(4_500)
+/** In milliseconds: less than the 5 s after which a client gives the daemon up. */
+const patience = 4_500
 
 /** How long a server that can't be reached at start is waited for. */
 const startPatience = Duration.seconds(30)
@@ -108,16 +119,35 @@ export const layer = (
       const problem = objection(contents)
       if (problem !== undefined) return yield* new DatabaseRefused({ message: `${target.shown} ${problem}` })
 
-      const silent = () => new SqlError({ cause: new Error("the server did not answer in time") })
-      const bounded = <A, E>(statement: Effect.Effect<A, E | SqlError>) =>
-        everyWay(statement).pipe(
-          // A client that has gone would have its statement cancelled, and what is cancelled may be the next one's.
-          Effect.uninterruptible,
-          Effect.disconnect,
-          Effect.timeoutFail({ duration: patience, onTimeout: silent })
-        )
-      const ask = <A, E>(statement: Effect.Effect<A, E | SqlError>) =>
-        Effect.catchIf(bounded(statement), isSqlError, toUnavailable)
+      /** On pg itself: @effect/sql has no named statements, and what it does beside takes as long as the statement. */
+      const query = <Row extends QueryResultRow>(client: PoolClient, { name, text, values = [] }: Statement) =>
+        client.query<Row, Array<unknown>>({ ...(name !== undefined && { name }), text, values: [...values] })
+
+      const once = <Row extends QueryResultRow>(statement: Statement) =>
+        Effect.async<ReadonlyArray<Row>, SqlError>((resume) => {
+          const fail = (cause: unknown, message?: string) =>
+            resume(new SqlError({ cause, ...(message !== undefined && { message }) }))
+          const timer = setTimeout(() => fail(new Error("the server did not answer in time")), patience)
+          pool.connect((cause, client) => {
+            if (client === undefined) {
+              clearTimeout(timer)
+              return fail(cause, unconnected)
+            }
+            query<Row>(client, statement)
+              .then(
+                ({ rows }) => resume(Effect.succeed(rows)),
+                (error) => fail(error)
+              )
+              .finally(() => {
+                clearTimeout(timer)
+                client.release()
+              })
+          })
+        })
+      const run = <Row extends QueryResultRow>(statement: Statement) =>
+        ways === 1 ? once<Row>(statement) : everyWay(once<Row>(statement))
+      const ask = <Row extends QueryResultRow>(statement: Statement) =>
+        Effect.catchAll(run<Row>(statement), toUnavailable)
 
       const taken = yield* Effect.makeSemaphore(snapshots)
       const place = Effect.uninterruptibleMask((restore) =>
@@ -131,37 +161,26 @@ export const layer = (
       )
       const connect = Effect.async<PoolClient, SqlError>((resume) =>
         pool.connect((cause, client) =>
-          resume(
-            client === undefined
-              ? new SqlError({ cause, message: "Failed to acquire connection" })
-              : Effect.succeed(client)
-          )
+          resume(client === undefined ? new SqlError({ cause, message: unconnected }) : Effect.succeed(client))
         )
       )
       /** A connection that may be kept for long, and must answer each statement in time. */
       const connection = Effect.acquireRelease(
         Effect.map(everyWay(connect), (client) => {
-          // Whoever reads hears of it at the next statement.
-          const ignore = () => {}
-          client.on("error", ignore)
           if (isClient(client)) client.answered()
-          return { client, ignore, isSound: true }
+          return { client, isSound: true }
         }),
-        (held) =>
-          Effect.sync(() => {
-            held.client.off("error", held.ignore)
-            held.client.release(!held.isSound)
-          })
+        ({ client, isSound }) => Effect.sync(() => client.release(!isSound))
       )
       const snapshot = Effect.gen(function* () {
         yield* place
         const held = yield* Effect.catchAll(connection, toUnavailable)
         const { client } = held
-        const read: Read = (text, values = []) =>
+        const read = <Row extends QueryResultRow>(statement: Statement) =>
           Effect.tryPromise({
             try: () => {
               if (isClient(client)) client.expectAnswer()
-              return client.query<object, Array<unknown>>(text, [...values])
+              return query<Row>(client, statement)
             },
             catch: (cause) => {
               held.isSound = false
@@ -173,24 +192,24 @@ export const layer = (
             Effect.map(({ rows }) => rows),
             Effect.catchAll(toUnavailable)
           )
-        yield* Effect.acquireRelease(read("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"), () =>
-          held.isSound ? Effect.ignore(read("ROLLBACK")) : Effect.void
+        yield* Effect.acquireRelease(read({ text: "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" }), () =>
+          held.isSound ? Effect.ignore(read({ text: "ROLLBACK" })) : Effect.void
         )
         return read
       })
 
       const status = StoreStatus.of({
-        check: sql<object>`
-          SELECT count(*) AS table_count, pg_database_size(current_database()) AS size_bytes
-          FROM pg_class
-          WHERE relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema()) AND relkind IN ('r', 'p')
-        `.pipe(
-          Effect.flatMap(([row]) => Effect.orDie(decodeStatus({ path: target.shown, ...row }))),
-          ask
-        )
+        check: ask({
+          text: `
+            SELECT count(*) AS table_count, pg_database_size(current_database()) AS size_bytes
+            FROM pg_class
+            WHERE relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema())
+              AND relkind IN ('r', 'p')
+          `
+        }).pipe(Effect.flatMap(([row]) => Effect.orDie(decodeStatus({ path: target.shown, ...row }))))
       })
 
-      return Context.make(PostgresDatabase, { ask, snapshot }).pipe(
+      return Context.make(PostgresDatabase, { run, ask, snapshot }).pipe(
         Context.add(StoreStatus, status),
         Context.add(SqlClient.SqlClient, sql)
       )

@@ -19,9 +19,11 @@ export const violates =
   (error: unknown): boolean =>
     isSqlError(error) && codeOf(error) === "23505" && property(error.cause, "constraint") === constraint
 
+/** What a failure says, here and in @effect/sql-pg, when no connection was to be had. */
+export const unconnected = "Failed to acquire connection"
+
 /** Whether no connection was to be had: nothing has been asked of any server then. */
-export const isUnconnected = (error: unknown): boolean =>
-  isSqlError(error) && error.message.startsWith("Failed to acquire connection")
+export const isUnconnected = (error: unknown): boolean => isSqlError(error) && error.message.startsWith(unconnected)
 
 /** What went wrong, in one line, for the log and for who starts the daemon. */
 export const describe = ({ cause }: SqlError): string => {
@@ -34,7 +36,7 @@ export const describe = ({ cause }: SqlError): string => {
 export const isPermanent = (error: SqlError): boolean =>
   /^(28|3D|3F|42|22|0A)|CERT|ERR_TLS|ERR_SSL|UNABLE_TO/.test(codeOf(error))
 
-const unconnected = "the database cannot be reached"
+const unreached = "the database cannot be reached"
 const unanswered = "the database did not answer in time, so that a change may have been made or not"
 
 /** Failures that come from outside the program, and what people are told of them. */
@@ -51,7 +53,7 @@ const told = (error: SqlError): string | undefined => {
   const code = codeOf(error)
   const outage = outages.find(([pattern]) => pattern.test(code))
   if (outage !== undefined) return outage[1]
-  if (isUnconnected(error)) return unconnected
+  if (isUnconnected(error)) return unreached
   return isAnswer(code) ? undefined : unanswered
 }
 

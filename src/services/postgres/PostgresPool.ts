@@ -68,6 +68,8 @@ export const makePool = (target: PostgresTarget) => {
       if (route === undefined) throw new Error("a PostgreSQL URL has a host at least")
       super({ ...config, host: route.host, port: route.port, ssl: route.ssl })
       this.route = route
+      // Whoever has it hears of a break by its statement, and the pool by itself.
+      this.on("error", () => {})
       let isConnected = false
       this.once("connect", () => {
         isConnected = true

@@ -1,11 +1,10 @@
-import type { SqlClient } from "@effect/sql/SqlClient"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import type { StoreUnavailable } from "../../domain/Errors.js"
-import { Vm, type VmCursor, type VmQuery } from "../../domain/Vm.js"
+import { Vm, type VmQuery } from "../../domain/Vm.js"
 import type { VmList } from "../VmStore.js"
-import type { PostgresDatabase } from "./PostgresDatabase.js"
+import type { PostgresDatabase, Statement } from "./PostgresDatabase.js"
 
 /** The records of one piece. */
 const pieceSize = 1000
@@ -17,39 +16,47 @@ const json = `json_strip_nulls(row_to_json((
     .join(", ")}) AS record
 )))::text AS json`
 
-const newestFirst = "created_at DESC, inserted DESC"
+type Row = { readonly json: string; readonly created_at: number; readonly sequence: number }
 
-interface Row extends VmCursor {
-  readonly json: string
+/** What selects and orders the records of a query: the statement's end, its values, and a name for its form. */
+const matching = ({ cursor, role, state }: VmQuery) => {
+  const values: Array<string | number> = []
+  const value = (one: string | number) => `$${values.push(one)}`
+  const conditions = [
+    ...(role === undefined ? [] : [`role = ${value(role)}`]),
+    ...(state === undefined ? [] : [`state = ${value(state)}`]),
+    ...(cursor === undefined
+      ? []
+      : [`(created_at, inserted) < (${value(cursor.created_at)}, ${value(cursor.sequence)})`])
+  ]
+  return {
+    text: `FROM vms WHERE ${["true", ...conditions].join(" AND ")} ORDER BY created_at DESC, inserted DESC`,
+    values,
+    form: `${role && "r"}${state && "s"}${cursor && "c"}`
+  }
 }
 
-const textOf = (rows: ReadonlyArray<object>): string =>
-  rows.map((row) => ("json" in row ? String(row.json) : "")).join(",")
+const page = (query: VmQuery, limit: number): Statement => {
+  const { form, text, values } = matching(query)
+  return {
+    name: `list ${form}`,
+    text: `SELECT ${json}, created_at, inserted AS sequence ${text} LIMIT $${values.length + 1}`,
+    values: [...values, limit + 1]
+  }
+}
+
+const textOf = (rows: ReadonlyArray<{ readonly json: string }>): string => rows.map((row) => row.json).join(",")
 
 /** How the records of one PostgreSQL database are listed. */
-export const make = (sql: SqlClient, { ask, snapshot }: PostgresDatabase["Type"]) => {
-  const matching = ({ cursor, role, state }: VmQuery) =>
-    sql.and([
-      ...(role === undefined ? [] : [sql`role = ${role}`]),
-      ...(state === undefined ? [] : [sql`state = ${state}`]),
-      ...(cursor === undefined
-        ? []
-        : [sql`(created_at, inserted) < (${cursor.created_at}::bigint, ${cursor.sequence}::bigint)`])
-    ])
-  const columns = sql.unsafe(`${json}, created_at, inserted AS sequence`)
-  const order = sql.unsafe(newestFirst)
-
+export const make = ({ ask, snapshot }: PostgresDatabase["Type"]) => {
   /** Every record, however many, as they were at the stream's start: the server keeps its place in them. */
   const everything = (query: VmQuery): Stream.Stream<Uint8Array, StoreUnavailable> =>
     Stream.unwrapScoped(
       Effect.gen(function* () {
         const read = yield* snapshot
-        const [text, values] = sql`
-          DECLARE records NO SCROLL CURSOR FOR
-          SELECT ${sql.unsafe(json)} FROM vms WHERE ${matching(query)} ORDER BY ${order}
-        `.compile()
-        yield* read(text, values)
-        const piece = Effect.map(read(`FETCH ${pieceSize} FROM records`), textOf)
+        const { text, values } = matching(query)
+        yield* read({ text: `DECLARE records NO SCROLL CURSOR FOR SELECT ${json} ${text}`, values })
+        const piece = Effect.map(read<Row>({ text: `FETCH ${pieceSize} FROM records` }), textOf)
         return Stream.concat(
           Stream.unfoldEffect("[", (before) =>
             Effect.map(piece, (records) =>
@@ -63,19 +70,14 @@ export const make = (sql: SqlClient, { ask, snapshot }: PostgresDatabase["Type"]
 
   return (query: VmQuery): Effect.Effect<VmList, StoreUnavailable> => {
     const limit = query.limit ?? pieceSize
-    return sql<Row>`
-      SELECT ${columns} FROM vms WHERE ${matching(query)} ORDER BY ${order} LIMIT ${limit + 1}
-    `.pipe(
-      ask,
-      Effect.map((rows) => {
-        if (query.limit === undefined && rows.length > limit) return { json: everything(query), next: undefined }
-        const sent = rows.slice(0, limit)
-        const last = rows.length > limit ? sent.at(-1) : undefined
-        return {
-          json: Buffer.from(`[${textOf(sent)}]`),
-          next: last && { created_at: last.created_at, sequence: last.sequence }
-        }
-      })
-    )
+    return Effect.map(ask<Row>(page(query, limit)), (rows) => {
+      if (query.limit === undefined && rows.length > limit) return { json: everything(query), next: undefined }
+      const sent = rows.slice(0, limit)
+      const last = rows.length > limit ? sent.at(-1) : undefined
+      return {
+        json: Buffer.from(`[${textOf(sent)}]`),
+        next: last && { created_at: last.created_at, sequence: last.sequence }
+      }
+    })
   }
 }
