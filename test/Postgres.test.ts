@@ -39,6 +39,9 @@ describe("a PostgreSQL URL", () => {
       database: "n m",
       sessionAttributes: "read-write"
     })
+    // A store writes: of several servers the one that can be written to is wanted, where libpq would take any.
+    expect(parsed("postgres://h1,h2/n").sessionAttributes).toBe("read-write")
+    expect(parsed("postgres://h1,h2/n?target_session_attrs=any").sessionAttributes).toBe("any")
     expect(parsed("postgres://%2Frun%2Fpg/n").hosts).toEqual([{ host: "/run/pg", port: 5432 }])
     expect(parsed("postgres:///n?host=/run/pg,h2&port=1,2&user=u&sslmode=verify-full&sslrootcert=/ca")).toMatchObject({
       hosts: [

@@ -105,12 +105,24 @@ export const layer = (
 ): Layer.Layer<PostgresDatabase | StoreStatus | SqlClient.SqlClient, DatabaseRefused> =>
   Layer.scopedContext(
     Effect.gen(function* () {
-      const { isClient, pool, ways } = yield* openPool(target)
+      const { isClient, pool, way, ways } = yield* openPool(target)
       const sql = yield* PgClient.fromPool({ acquire: Effect.succeed(pool) }).pipe(Effect.orDie)
 
-      /** Goes every way to a server, as long as nothing was asked of any. */
-      const everyWay = <A, E, R>(statement: Effect.Effect<A, E | SqlError, R>) =>
-        Effect.retry(statement, { while: isUnconnected, times: ways - 1 })
+      /** Goes the next way to a server, if there is one, as long as nothing was asked of any. */
+      const everyWay = <A, E, R>(
+        statement: Effect.Effect<A, E | SqlError, R>,
+        left = ways - 1
+      ): Effect.Effect<A, E | SqlError, R> =>
+        left === 0
+          ? statement
+          : Effect.suspend(() => {
+              const before = way()
+              return Effect.catchIf(
+                statement,
+                (error) => isUnconnected(error) && way() !== before,
+                () => everyWay(statement, left - 1)
+              )
+            })
 
       const contents = yield* waitFor(
         target,
@@ -144,8 +156,7 @@ export const layer = (
               })
           })
         })
-      const run = <Row extends QueryResultRow>(statement: Statement) =>
-        ways === 1 ? once<Row>(statement) : everyWay(once<Row>(statement))
+      const run = <Row extends QueryResultRow>(statement: Statement) => everyWay(once<Row>(statement))
       const ask = <Row extends QueryResultRow>(statement: Statement) =>
         Effect.catchAll(run<Row>(statement), toUnavailable)
 

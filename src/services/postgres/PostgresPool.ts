@@ -96,6 +96,7 @@ export const makePool = (target: PostgresTarget) => {
         const reason = "the server did not answer in time"
         this.abandon(reason)
         closeIdle(({ route }) => route === this.route, reason)
+        fail(this.route, false)
       }, limits.answer)
     }
 
@@ -157,8 +158,9 @@ export const makePool = (target: PostgresTarget) => {
   return {
     pool,
     isClient,
-    /** How many ways there are: so often a connection is tried. */
+    /** How many ways there are, and which of them the next connection goes. */
     ways: routes.length,
+    way: () => current,
     /** Ends every connection, however stuck it is. */
     abandonAll: () => {
       for (const client of living) client.abandon("nexusd stops")
