@@ -231,3 +231,12 @@ export const psql = (server: Server, database: string, args: ReadonlyArray<strin
     ...["-X", "-q", "-v", "ON_ERROR_STOP=1", "-h", server.folder, "-p", String(server.port)],
     ...["-U", "postgres", "-d", database, ...args]
   ])
+
+/** All that a database holds, as SQL. */
+export const dump = async (server: Server, database: string): Promise<string> => {
+  const text = await asOwner(server.folder, "pg_dump", [
+    ...["-h", server.folder, "-p", String(server.port), "-U", "postgres", database]
+  ])
+  // Newer versions guard their output with a word that is another one each time.
+  return text.replace(/^\\(un)?restrict .*$/gm, "")
+}

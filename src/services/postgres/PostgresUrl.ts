@@ -148,7 +148,12 @@ export const parsePostgresUrl = (text: string): Either.Either<PostgresTarget, st
         sslRootCert: given.get("sslrootcert"),
         sslCert: given.get("sslcert"),
         sslKey: given.get("sslkey"),
-        sessionAttributes: oneOf("target_session_attrs", sessionAttributes, given.get("target_session_attrs") ?? "any"),
+        sessionAttributes: oneOf(
+          "target_session_attrs",
+          sessionAttributes,
+          // Of several servers all but one are standbys, as a rule.
+          given.get("target_session_attrs") ?? (hostsOf(hosts, given).length > 1 ? "read-write" : "any")
+        ),
         applicationName: given.get("application_name"),
         options: given.get("options")
       }
