@@ -32,7 +32,9 @@ const matching = ({ cursor, role, state }: VmQuery) => {
   return {
     text: `FROM vms WHERE ${["true", ...conditions].join(" AND ")} ORDER BY created_at DESC, inserted DESC`,
     values,
-    form: `${role && "r"}${state && "s"}${cursor && "c"}`
+    form: Object.entries({ role, state, cursor })
+      .flatMap(([name, given]) => (given === undefined ? [] : [name]))
+      .join(" ")
   }
 }
 
