@@ -51,13 +51,39 @@ const leaveApart = {
   }
 }
 
+/**
+ * What speaks to PostgreSQL stays out of a daemon until its first use, which a daemon with SQLite never comes to. An
+ * import() in the source would not do: esbuild then wraps every module that both sides share, which starts slower.
+ */
+const drivers = ["pg", "pg-connection-string", "pg-cursor"]
+/** @param {string} name */
+const onFirstUse = async (name) => {
+  const { default: driver } = await import(name)
+  const load = `require("./${name}.cjs")`
+  return typeof driver === "function" && Object.keys(driver).length === 0
+    ? `module.exports = function (...args) { return new (${load})(...args) }`
+    : Object.keys(driver)
+        .map((key) => `Object.defineProperty(exports, "${key}", { enumerable: true, get: () => ${load}.${key} })`)
+        .join("\n")
+}
+/** @type {import("esbuild").Plugin} */
+const driversApart = {
+  name: "drivers-apart",
+  setup: ({ onLoad, onResolve }) => {
+    onResolve({ filter: new RegExp(`^(${drivers.join("|")})$`) }, ({ path }) => ({ path, namespace: "driver" }))
+    onResolve({ filter: /^/, namespace: "driver" }, ({ path }) => ({ path, external: true }))
+    onLoad({ filter: /^/, namespace: "driver" }, async ({ path }) => ({ contents: await onFirstUse(path) }))
+  }
+}
+
 const bundles = [
   ...Object.entries(apart).map(([source, outfile]) => ({ entryPoints: [source], outfile })),
+  ...drivers.map((name) => ({ entryPoints: [name], outfile: `${name}.cjs`, external: ["pg-native"] })),
   {
     entryPoints: ["src/nexusd.ts"],
     outfile: "nexusd.bundle.cjs",
     external: ["better-sqlite3"],
-    plugins: [leaveApart]
+    plugins: [leaveApart, driversApart]
   },
   // HttpApiClient asks every payload whether it is a FormData, and the first to name that global waits 20 ms for Node to
   // load its fetch: in this program no payload is one.

@@ -13,7 +13,12 @@ import { serve } from "./http/Listener.js"
 import { httpApp, tracedHttpApp } from "./http/Server.js"
 import { type Config, defaultConfigPath, defaultTokenPath, type Flags, loadConfig } from "./services/Config.js"
 import * as Database from "./services/Database.js"
-import { backup, check, restore } from "./services/DatabaseFiles.js"
+import { type DatabaseChoice, showDatabase } from "./services/DatabaseChoice.js"
+import { backup, check, DatabaseRefused, restore } from "./services/DatabaseFiles.js"
+import * as PostgresDatabase from "./services/postgres/PostgresDatabase.js"
+import * as VmStorePostgres from "./services/postgres/VmStorePostgres.js"
+import type { StoreStatus } from "./services/StoreStatus.js"
+import type { VmStore } from "./services/VmStore.js"
 import * as VmStoreSqlite from "./services/VmStoreSqlite.js"
 import { commandTree } from "./system/CommandTree.js"
 import { ExitCode } from "./system/ExitCode.js"
@@ -41,14 +46,20 @@ const tracing = (endpoint: string | undefined) =>
         )
       )
 
+/** The store that the settings choose. */
+const storeOf = (database: DatabaseChoice): Layer.Layer<VmStore | StoreStatus, DatabaseRefused> =>
+  database._tag === "File"
+    ? VmStoreSqlite.layer().pipe(Layer.provideMerge(Database.layer(database.path)))
+    : VmStorePostgres.layer().pipe(Layer.provideMerge(PostgresDatabase.layer(database.target)))
+
 /** Serves until told to stop: then requests in flight finish, and the database is closed last. */
 const daemon = (config: Config, traces = tracesEndpoint()) =>
   Effect.gen(function* () {
-    const store = yield* Layer.build(VmStoreSqlite.layer().pipe(Layer.provideMerge(Database.layer(config.database))))
+    const store = yield* Layer.build(storeOf(config.database))
     const app = yield* Effect.provide(traces === undefined ? httpApp : tracedHttpApp, store)
     const address = formatAddress(yield* serve(app, config.listen, config))
     const url = address.startsWith("unix:") ? address : `http://${address}`
-    yield* Effect.logInfo(`nexusd ${version} listening on ${url}, database ${config.database}`)
+    yield* Effect.logInfo(`nexusd ${version} listening on ${url}, database ${showDatabase(config.database)}`)
     keepYoungGenerationSmall()
     return yield* Effect.never
   }).pipe(
@@ -68,7 +79,7 @@ const options = {
   db: Options.text("db").pipe(
     Options.withPseudoName("PATH"),
     Options.withDescription(
-      "The database (default: NEXUS_DATABASE_URL, else database.url in the settings, else $XDG_STATE_HOME/nexus/nexus.db)"
+      "The database, a path or a postgres:// URL (default: NEXUS_DATABASE_URL, else database.url in the settings, else $XDG_STATE_HOME/nexus/nexus.db)"
     ),
     Options.optional
   )
@@ -86,6 +97,16 @@ const nexusd = Command.make("nexusd", options, (given) =>
 /** The settings of a command below nexusd. */
 const config = Effect.flatMap(nexusd, (given) => loadConfig(flagsOf(given)))
 
+/** The SQLite file that a command works on; PostgreSQL has programs of its own for it. */
+const databaseFile = (instead: string) =>
+  Effect.flatMap(config, ({ database }) =>
+    database._tag === "File"
+      ? Effect.succeed(database.path)
+      : new DatabaseRefused({
+          message: `${database.target.shown} is kept by PostgreSQL: use ${instead}`
+        })
+  )
+
 const file = Args.text({ name: "FILE" })
 
 const backupCommand = Command.make(
@@ -93,7 +114,7 @@ const backupCommand = Command.make(
   { file: file.pipe(Args.withDescription("The copy, which must not exist yet")) },
   ({ file }) =>
     Effect.gen(function* () {
-      const { database } = yield* config
+      const database = yield* databaseFile("pg_dump")
       const vms = yield* backup(database, file)
       yield* Console.log(`Backed up ${database} to ${file} (${vms} VMs)`)
     })
@@ -104,7 +125,7 @@ const restoreCommand = Command.make(
   { file: file.pipe(Args.withDescription("The backup to put in the database's place")) },
   ({ file }) =>
     Effect.gen(function* () {
-      const { database } = yield* config
+      const database = yield* databaseFile("pg_restore")
       const kept = yield* restore(database, file)
       yield* Console.log(
         `Restored ${database} from ${file}${kept === undefined ? "" : `\nWhat was there is kept as ${kept}`}`
@@ -114,7 +135,7 @@ const restoreCommand = Command.make(
 
 const checkCommand = Command.make("check", {}, () =>
   Effect.gen(function* () {
-    const { database } = yield* config
+    const database = yield* databaseFile("pg_amcheck")
     const vms = yield* check(database)
     yield* Console.log(`${database} is sound (${vms} VMs)`)
   })

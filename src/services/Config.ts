@@ -1,6 +1,7 @@
 import * as Path from "node:path"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
+import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { Address, defaultAddress, formatAddress, isLocal } from "../domain/Address.js"
 import { boundedInt, oneOf } from "../domain/Bounds.js"
@@ -8,6 +9,12 @@ import { BadConfig, explain, isMissing, readConfigFile, settings } from "../syst
 import { decodeText } from "../system/SchemaText.js"
 import { readToken } from "../system/Token.js"
 import { configFolder, stateFolder } from "../system/UserFolders.js"
+import { type DatabaseChoice, parseDatabase } from "./DatabaseChoice.js"
+
+/** A path, or a URL that may hold a password: what is wrong with it is said without showing it. */
+const DatabaseUrl = Schema.NonEmptyString.pipe(
+  Schema.filter((text) => Option.getOrUndefined(Either.getLeft(parseDatabase(text))))
+)
 
 /** Every setting, by section and key. `api.listen` is `NEXUS_API_LISTEN` in the environment. */
 const keys = {
@@ -17,7 +24,7 @@ const keys = {
     max_connections: boundedInt(1, 65_535, "Connections at once"),
     token_file: Schema.NonEmptyString
   },
-  database: { url: Schema.NonEmptyString },
+  database: { url: DatabaseUrl },
   log: { level: oneOf(["debug", "info", "warning", "error"], "Log level") }
 } as const
 
@@ -38,7 +45,7 @@ export interface Config {
   readonly allowedHosts: ReadonlyArray<string>
   readonly maxConnections: number
   readonly token: string | undefined
-  readonly database: string
+  readonly database: DatabaseChoice
   readonly logLevel: typeof keys.log.level.Type
 }
 
@@ -96,12 +103,17 @@ export const loadConfig = (flags: Flags): Effect.Effect<Config, BadConfig> =>
     const url = (yield* fromEnvironment("database", "url", keys.database.url)) ?? database?.url
     const level = (yield* fromEnvironment("log", "level", keys.log.level)) ?? log?.level
 
+    const chosen = Either.mapLeft(
+      parseDatabase(flags.database ?? url ?? defaultDatabasePath()),
+      (problem) => new BadConfig({ message: `--db: ${problem}` })
+    )
+
     const config: Config = {
       listen: listen ?? defaultAddress,
       allowedHosts: (hosts ?? []).map((host) => host.toLowerCase()),
       maxConnections: connections ?? 512,
       token: tokenFile === undefined ? undefined : yield* readToken(tokenFile),
-      database: Path.resolve(flags.database ?? url ?? defaultDatabasePath()),
+      database: yield* chosen,
       logLevel: level ?? "info"
     }
     yield* checkReach(config.listen, config.token)

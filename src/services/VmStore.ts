@@ -20,7 +20,7 @@ export interface VmList {
  * objects of on the way.
  *
  * Every change is atomic and, once its effect has succeeded, durable as far as the layer keeps records at all. Any
- * call can fail with `StoreUnavailable`; nothing has changed then.
+ * call can fail with `StoreUnavailable`; nothing has changed then, unless a layer's server was lost before it answered.
  */
 export class VmStore extends Context.Tag("nexus/VmStore")<
   VmStore,

@@ -26,6 +26,9 @@ export const explain = (error: ParseResult.ParseError): string =>
 export const isMissing = (cause: unknown): boolean =>
   cause instanceof Error && "code" in cause && cause.code === "ENOENT"
 
+/** The parser shows the line that it stumbles over, and a URL with a password may stand there. */
+const withoutPasswords = (text: string): string => text.replace(/(:\/\/[^:@/\s]*):.*/g, "$1:…")
+
 /**
  * Reads settings from a YAML file; an empty file holds none. Fails with `BadConfig` when the file can't be read, is not
  * YAML or does not fit the schema.
@@ -43,7 +46,9 @@ export const readConfigFile = <A, I>(path: string, schema: Schema.Schema<A, I>) 
       // A key without a value is a key that is not set.
       try: () => Yaml.parse(text, (_, value) => value ?? undefined) ?? {},
       catch: (error) =>
-        new BadConfig({ message: `${path} is not YAML: ${cut(String(error).replace(/\s+/g, " "), 300)}` })
+        new BadConfig({
+          message: `${path} is not YAML: ${cut(withoutPasswords(String(error)).replace(/\s+/g, " "), 300)}`
+        })
     })
     return yield* Either.mapLeft(
       Schema.decodeUnknownEither(schema)(content),

@@ -1,0 +1,159 @@
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import { Conflict, NotFound, StoreUnavailable } from "../../domain/Errors.js"
+import { type CidRange, cidRange, newVm, type Vm, type VmState } from "../../domain/Vm.js"
+import { VmStore } from "../VmStore.js"
+import { PostgresDatabase, type Statement } from "./PostgresDatabase.js"
+import { toUnavailable, violates } from "./PostgresFailure.js"
+import { cidConstraint, nameConstraint } from "./PostgresSchema.js"
+import { recordJson } from "./VmJsonPostgres.js"
+import * as VmListPostgres from "./VmListPostgres.js"
+
+const isNameTaken = violates(nameConstraint)
+
+/** How often a create is tried whose number was given away meanwhile. Each time, another create has got further. */
+const attempts = 100
+
+/** The record with that id, else the one with that name: two look-ups, the second only without the first. */
+const find = (nameOrId: string): Statement => ({
+  name: "find",
+  text: `
+    SELECT ${recordJson} AS json FROM vms
+    WHERE id = coalesce((SELECT id FROM vms WHERE id = $1), (SELECT id FROM vms WHERE name = $1))
+  `,
+  values: [nameOrId]
+})
+
+/** Finds one record, and removes it unless it is running; gives back what it found. */
+const remove = (nameOrId: string): Statement => ({
+  name: "remove",
+  text: `
+    WITH
+      found AS MATERIALIZED (
+        SELECT id, name, state FROM vms WHERE id = $1 OR name = $1 ORDER BY id = $1 DESC LIMIT 1 FOR UPDATE
+      ),
+      gone AS (DELETE FROM vms USING found WHERE vms.id = found.id AND found.state <> 'running')
+    SELECT name, state FROM found
+  `,
+  values: [nameOrId]
+})
+
+const locked = "pg_try_advisory_xact_lock(('vms'::regclass::oid::bigint << 32) + candidate)"
+
+/**
+ * The number to try for, of $1 to $2. Creates that are under way, here and in other daemons, each hold an advisory lock on
+ * theirs until they are committed, and a number that is locked is passed over: none waits for another. So numbers are
+ * handed out one after the other, and one is left out only when the create that held it failed.
+ */
+const nextCid = `
+  coalesce(
+    (
+      SELECT candidate
+      FROM (SELECT generate_series(greatest((SELECT max(cid) FROM vms) + 1, $1::bigint), $2::bigint) AS candidate) AS above
+      WHERE ${locked} LIMIT 1
+    ),
+    (
+      SELECT candidate
+      FROM (
+        SELECT generate_series(cid + 1, next - 1) AS candidate
+        FROM (
+          SELECT cid, lead(cid, 1, $2::bigint + 1) OVER (ORDER BY cid) AS next
+          FROM (SELECT $1::bigint - 1 AS cid UNION ALL SELECT cid FROM vms WHERE cid >= $1::bigint) AS used
+        ) AS neighbours
+        WHERE next > cid + 1
+      ) AS gaps
+      WHERE ${locked} LIMIT 1
+    )
+  )
+`
+
+const nameKey = (name: string) => `'vms'::regclass::oid::bigint::bit(32)::int, hashtext(${name})`
+
+/**
+ * One try at a create, in one statement: a create that held anything between two would hold up others. A name that
+ * another create has under way is not waited for here, where a number would be held meanwhile in vain.
+ */
+const insert = (vm: Vm, { max, min }: CidRange): Statement => ({
+  name: "insert",
+  text: `
+    WITH
+      names AS MATERIALIZED (
+        SELECT EXISTS (SELECT 1 FROM vms WHERE name = $4) AS taken, pg_try_advisory_xact_lock(${nameKey("$4")}) AS alone
+      ),
+      chosen AS MATERIALIZED (SELECT CASE WHEN alone AND NOT taken THEN ${nextCid} END AS free FROM names),
+      made AS (
+        INSERT INTO vms (id, name, role, state, cid, vcpu_count, mem_size_mib, created_at, updated_at)
+        SELECT $3, $4, $5, $6, free, $7::bigint, $8::bigint, $9::bigint, $10::bigint
+        FROM chosen WHERE free IS NOT NULL
+        -- What had the number was committed after this statement's snapshot was taken.
+        ON CONFLICT ON CONSTRAINT ${cidConstraint} DO NOTHING
+        RETURNING cid
+      )
+    SELECT taken, alone, free, (SELECT cid FROM made) AS cid FROM names, chosen
+  `,
+  values: [
+    ...[min, max, vm.id, vm.name, vm.role, vm.state, vm.vcpu_count, vm.mem_size_mib],
+    ...[vm.created_at, vm.updated_at]
+  ]
+})
+
+/** Waits until a create of that name that was under way has come to its end. */
+const outcomeOf = (name: string): Statement => ({
+  name: "outcome",
+  text: `SELECT pg_advisory_xact_lock_shared(${nameKey("$1")})`,
+  values: [name]
+})
+
+/** Records in the PostgreSQL database that `PostgresDatabase` has opened, beside other daemons. */
+export const layer = (options?: { readonly cids?: CidRange }) =>
+  Layer.effect(
+    VmStore,
+    Effect.gen(function* () {
+      const database = yield* PostgresDatabase
+      const cids = options?.cids ?? cidRange
+      /** PostgreSQL takes no text with a NUL, and so holds none. */
+      const orNotFound = (nameOrId: string) => (nameOrId.includes("\0") ? NotFound.vm(nameOrId) : Effect.void)
+
+      return VmStore.of({
+        create: (params) =>
+          Effect.gen(function* () {
+            const now = Math.floor((yield* Clock.currentTimeMillis) / 1000)
+            const draft = newVm(params, crypto.randomUUID(), cids.min, now)
+            for (let attempt = 1; attempt <= attempts; attempt++) {
+              const [row] = yield* database
+                .run<{ taken: boolean; alone: boolean; free: number | null; cid: number | null }>(insert(draft, cids))
+                .pipe(
+                  Effect.catchIf(isNameTaken, () => Conflict.nameTaken(params.name)),
+                  Effect.catchTag("SqlError", toUnavailable)
+                )
+              if (row === undefined || row.taken) return yield* Conflict.nameTaken(params.name)
+              if (!row.alone) {
+                yield* database.ask(outcomeOf(params.name))
+                continue
+              }
+              if (row.free === null) return yield* Conflict.noFreeCid()
+              if (row.cid !== null) return { ...draft, cid: row.cid }
+            }
+            return yield* new StoreUnavailable({ error: "too many VMs are created at once; try again" })
+          }),
+
+        list: VmListPostgres.make(database),
+
+        get: (nameOrId) =>
+          Effect.gen(function* () {
+            yield* orNotFound(nameOrId)
+            const [row] = yield* database.ask<{ json: string }>(find(nameOrId))
+            return row === undefined ? yield* NotFound.vm(nameOrId) : row.json
+          }),
+
+        delete: (nameOrId) =>
+          Effect.gen(function* () {
+            yield* orNotFound(nameOrId)
+            const [row] = yield* database.ask<{ name: string; state: VmState }>(remove(nameOrId))
+            if (row === undefined) return yield* NotFound.vm(nameOrId)
+            if (row.state === "running") return yield* Conflict.running(row.name)
+          })
+      })
+    })
+  )
