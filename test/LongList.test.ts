@@ -54,6 +54,8 @@ describe.concurrent("a long list", () => {
     })
     // To the byte what JSON has for the same: nothing is doubled, nothing is null.
     expect(text).toBe(JSON.stringify(vms))
+    const head = await fetch(`${daemon.url}/v1/vms`, { method: "HEAD" })
+    expect({ status: head.status, text: await head.text() }).toEqual({ status: 200, text: "" })
     const { stdout } = await runCli(home, ["vm", "list", "--role", "portal", "--daemon", daemon.address])
     expect(stdout.trimEnd().split("\n")).toHaveLength(1 + count / 4)
   })

@@ -81,10 +81,10 @@ const sendPieces = (
 export const send = (response: Http.ServerResponse, reply: Reply): Effect.Effect<void, ApiError> =>
   Effect.suspend(() => {
     const { body, headers, status } = reply
-    if (body !== undefined && typeof body !== "string" && !(body instanceof Uint8Array)) {
-      return sendPieces(response, reply, body)
-    }
+    const isWhole = body === undefined || typeof body === "string" || body instanceof Uint8Array
+    // node:http drops the body of an answer to HEAD; pieces need not be read at all.
+    if (!isWhole && response.req.method !== "HEAD") return sendPieces(response, reply, body)
     response.writeHead(status, headers)
-    response.end(body)
+    response.end(isWhole ? body : undefined)
     return Effect.void
   })
