@@ -14,6 +14,7 @@ import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest"
 import type { Vm } from "../src/domain/Vm.js"
 import { dump, hasPostgres, needsPostgres, Server } from "./support/PostgresCluster.js"
 import {
+  call,
   createVm,
   type Home,
   listVms,
@@ -167,6 +168,20 @@ const stopped = async (migration: Running, signal: NodeJS.Signals, delay: number
   return migration.ended
 }
 
+/** Fills a database that a daemon serves and is asked to write to meanwhile. */
+const expectUndisturbed = async (home: Home, to: string) => {
+  const from = file(home, "from.db", many(20_000))
+  const daemon = await startDaemon(home, { args: ["--db", to] })
+  const migration = startMigration(home, from, to)
+  await vi.waitFor(() => expect(migration.said.stderr).toContain("Copying"), { timeout: 20_000, interval: 5 })
+  const { body, status } = await call(daemon, "POST", "/v1/vms", { name: "meanwhile" })
+  expectMigrated(await migration.ended, 20_000, from, to)
+  // On a slow machine it gives up before the end.
+  if (status === 201) expect(body).toMatchObject({ cid: 20_003 })
+  else expect({ body, status }).toMatchObject({ status: 503, body: { error: expect.stringContaining("try again") } })
+  expect(await listVms(daemon)).toHaveLength(status === 201 ? 20_001 : 20_000)
+}
+
 describe("nexusd migrate", () => {
   it("carries every field, setting and the order of inserts over, and CIDs go on", async () => {
     const home = newHome()
@@ -228,6 +243,11 @@ describe("nexusd migrate", () => {
     const found = contents(to).vms.map(({ name }) => name)
     expect(found.length).toBeGreaterThanOrEqual(5000 + acknowledged)
     expect(found.slice(5000)).toEqual(names.slice(0, found.length - 5000))
+  })
+
+  it("is not disturbed by a daemon that serves its target", { timeout: 60_000 }, async () => {
+    const home = newHome()
+    await expectUndisturbed(home, join(home.path, "to.db"))
   })
 
   it("refuses a target that holds anything, and the source itself however it is named", async () => {
@@ -425,6 +445,10 @@ describe.skipIf(!hasPostgres)(`nexusd migrate and PostgreSQL${needsPostgres}`, (
     const daemon = await startDaemon(home, { args: ["--db", other] })
     expect(await listVms(daemon)).toEqual(odd.slice(0, 1))
     expect((await createVm(daemon, "lowest")).cid).toBe(3)
+  })
+
+  it("is not disturbed by a daemon that serves its target", { timeout: 60_000 }, async () => {
+    await expectUndisturbed(newHome(), server.url(await server.database()))
   })
 
   it("refuses what it can't copy or fill, in one line and without a password", async () => {
