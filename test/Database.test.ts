@@ -17,10 +17,10 @@ import * as Logger from "effect/Logger"
 import * as TestClock from "effect/TestClock"
 import { StoreUnavailable } from "../src/domain/Errors.js"
 import { CreateVm } from "../src/domain/Vm.js"
-import * as Database from "../src/services/Database.js"
 import { StoreStatus } from "../src/services/StoreStatus.js"
+import * as Database from "../src/services/sqlite/Database.js"
+import * as VmStoreSqlite from "../src/services/sqlite/VmStoreSqlite.js"
 import { VmStore } from "../src/services/VmStore.js"
-import * as VmStoreSqlite from "../src/services/VmStoreSqlite.js"
 import { getVm, listVms, recordsOf } from "./support/Records.js"
 
 /** As much of better-sqlite3 as is needed here; it brings no types. */

@@ -3,8 +3,8 @@ import * as NodeContext from "@effect/platform-node/NodeContext"
 import * as SqlClient from "@effect/sql/SqlClient"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Database from "../src/services/Database.js"
-import * as VmStoreSqlite from "../src/services/VmStoreSqlite.js"
+import * as Database from "../src/services/sqlite/Database.js"
+import * as VmStoreSqlite from "../src/services/sqlite/VmStoreSqlite.js"
 import { type Setup, vmStoreContract } from "./VmStoreContract.js"
 
 const seeded = (initial: Setup["initial"] = []) =>

@@ -2,7 +2,9 @@ import * as Args from "@effect/cli/Args"
 import * as Command from "@effect/cli/Command"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
-import { backup, check, DatabaseRefused, restore } from "../services/DatabaseFiles.js"
+import { DatabaseRefused } from "../services/DatabaseRefused.js"
+import { backup, restore } from "../services/sqlite/Backup.js"
+import { check } from "../services/sqlite/DatabaseFiles.js"
 import { config } from "./Nexusd.js"
 
 /** The SQLite file that a command works on; PostgreSQL has programs of its own for it. */

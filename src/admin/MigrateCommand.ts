@@ -4,7 +4,7 @@ import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import { parseDatabase, showDatabase } from "../services/DatabaseChoice.js"
-import { DatabaseRefused } from "../services/DatabaseFiles.js"
+import { DatabaseRefused } from "../services/DatabaseRefused.js"
 import { migrate } from "../services/Migration.js"
 import { progress } from "../system/Progress.js"
 

@@ -3,10 +3,10 @@ import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import { endOfTurn } from "../system/EventLoop.js"
 import { type DatabaseChoice, showDatabase } from "./DatabaseChoice.js"
-import { DatabaseRefused } from "./DatabaseFiles.js"
+import { DatabaseRefused } from "./DatabaseRefused.js"
 import type { MigrationEnd, MigrationSource, MigrationTarget } from "./MigrationEnd.js"
-import * as MigrationSqlite from "./MigrationSqlite.js"
 import * as MigrationPostgres from "./postgres/MigrationPostgres.js"
+import * as MigrationSqlite from "./sqlite/MigrationSqlite.js"
 
 /** Hears how many of all VMs have been dealt with. */
 type Tell = (doing: "Copying" | "Verifying", done: number, total: number) => Effect.Effect<void>

@@ -2,7 +2,7 @@ import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
 import { Vm } from "../domain/Vm.js"
-import { DatabaseRefused } from "./DatabaseFiles.js"
+import { DatabaseRefused } from "./DatabaseRefused.js"
 
 /** The tables that are copied, and the columns of their rows in the order that a row's JSON has them. */
 export const copied = { settings: ["key", "value", "type"], vms: Object.keys(Vm.fields) } as const

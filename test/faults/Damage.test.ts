@@ -17,9 +17,10 @@ import * as Logger from "effect/Logger"
 import { describe, expect, it, onTestFinished } from "vitest"
 import { StoreUnavailable } from "../../src/domain/Errors.js"
 import type { Vm } from "../../src/domain/Vm.js"
-import * as Database from "../../src/services/Database.js"
-import { check, DatabaseRefused } from "../../src/services/DatabaseFiles.js"
-import * as VmStoreSqlite from "../../src/services/VmStoreSqlite.js"
+import { DatabaseRefused } from "../../src/services/DatabaseRefused.js"
+import * as Database from "../../src/services/sqlite/Database.js"
+import { check } from "../../src/services/sqlite/DatabaseFiles.js"
+import * as VmStoreSqlite from "../../src/services/sqlite/VmStoreSqlite.js"
 import {
   call,
   createVm,

@@ -3,7 +3,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import type { QueryResultRow } from "pg"
-import { DatabaseRefused } from "../DatabaseFiles.js"
+import { DatabaseRefused } from "../DatabaseRefused.js"
 import {
   checkEmpty,
   copied,

@@ -1,7 +1,7 @@
 import { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import { StoreUnavailable } from "../../domain/Errors.js"
-import { DatabaseRefused } from "../DatabaseFiles.js"
+import { DatabaseRefused } from "../DatabaseRefused.js"
 
 export const isSqlError = (error: unknown): error is SqlError => error instanceof SqlError
 

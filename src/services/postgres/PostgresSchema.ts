@@ -3,7 +3,7 @@ import type { SqlError } from "@effect/sql/SqlError"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import { Vm } from "../../domain/Vm.js"
-import { schemaVersion } from "../DatabaseSchema.js"
+import { schemaVersion } from "../SchemaVersion.js"
 
 /** The constraint that a taken name violates. */
 export const nameConstraint = "vms_name_key"

@@ -1,5 +1,5 @@
 import * as Schema from "effect/Schema"
-import { Vm } from "../domain/Vm.js"
+import { Vm } from "../../domain/Vm.js"
 
 const columns = Object.entries(Vm.fields)
 const required = columns.filter(([, field]) => Schema.isSchema(field))

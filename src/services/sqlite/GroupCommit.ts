@@ -4,7 +4,7 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Scope from "effect/Scope"
-import { endOfTurn } from "../system/EventLoop.js"
+import { endOfTurn } from "../../system/EventLoop.js"
 import { isBusy, isSqlError } from "./SqliteFailure.js"
 
 /** A change that waits for the next commit. */

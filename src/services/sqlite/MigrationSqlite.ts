@@ -2,9 +2,7 @@ import { existsSync } from "node:fs"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
-import { prepare, retryBusy } from "./Database.js"
-import { cannotUse, check, DatabaseRefused, fileAt, look, openForReading, refuse } from "./DatabaseFiles.js"
-import { isUnusable, schemaVersion } from "./DatabaseSchema.js"
+import { DatabaseRefused } from "../DatabaseRefused.js"
 import {
   checkEmpty,
   copied,
@@ -13,7 +11,12 @@ import {
   type MigrationTarget,
   pieceSize,
   refuseSource
-} from "./MigrationEnd.js"
+} from "../MigrationEnd.js"
+import { schemaVersion } from "../SchemaVersion.js"
+import { prepare, retryBusy } from "./Database.js"
+import { check, fileAt, look, openForReading } from "./DatabaseFiles.js"
+import { isUnusable } from "./DatabaseSchema.js"
+import { cannotUse, refuse } from "./Refusal.js"
 import { directly, type Run, transaction } from "./SqliteConnection.js"
 import { recordJson } from "./VmJsonSqlite.js"
 

@@ -2,14 +2,14 @@ import * as SqlClient from "@effect/sql/SqlClient"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import { show } from "../domain/Bounds.js"
-import { Conflict, NotFound, StoreUnavailable } from "../domain/Errors.js"
-import { type CidRange, cidRange, newVm, type Vm } from "../domain/Vm.js"
+import { show } from "../../domain/Bounds.js"
+import { Conflict, NotFound, StoreUnavailable } from "../../domain/Errors.js"
+import { type CidRange, cidRange, newVm, type Vm } from "../../domain/Vm.js"
+import { VmStore } from "../VmStore.js"
 import { Database } from "./Database.js"
 import type { Query } from "./SqliteConnection.js"
 import { recordJson } from "./VmJsonSqlite.js"
 import * as VmListSqlite from "./VmListSqlite.js"
-import { VmStore } from "./VmStore.js"
 
 interface Row extends Pick<Vm, "id" | "name" | "state"> {
   readonly json: string

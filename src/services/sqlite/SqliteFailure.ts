@@ -1,6 +1,6 @@
 import { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
-import { StoreUnavailable } from "../domain/Errors.js"
+import { StoreUnavailable } from "../../domain/Errors.js"
 
 /** SQLite's own name for what went wrong, such as SQLITE_BUSY_SNAPSHOT (https://sqlite.org/rescode.html). */
 export const codeOf = (cause: unknown): string =>

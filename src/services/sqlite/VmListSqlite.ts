@@ -2,12 +2,12 @@ import type { SqlClient } from "@effect/sql/SqlClient"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
-import type { StoreUnavailable } from "../domain/Errors.js"
-import type { VmCursor, VmFilter, VmQuery } from "../domain/Vm.js"
-import { endOfTurn } from "../system/EventLoop.js"
+import type { StoreUnavailable } from "../../domain/Errors.js"
+import type { VmCursor, VmFilter, VmQuery } from "../../domain/Vm.js"
+import { endOfTurn } from "../../system/EventLoop.js"
+import type { VmList } from "../VmStore.js"
 import type { Database } from "./Database.js"
 import { recordJson } from "./VmJsonSqlite.js"
-import type { VmList } from "./VmStore.js"
 
 /** The records of one piece: a millisecond's work, for which everything else waits. */
 const pieceSize = 1000

@@ -2,11 +2,9 @@ import type { SqlClient } from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
-import { Vm } from "../domain/Vm.js"
+import { Vm } from "../../domain/Vm.js"
+import { schemaVersion } from "../SchemaVersion.js"
 import { codeOf } from "./SqliteFailure.js"
-
-/** The schema's version, as `schema_meta` holds it. */
-export const schemaVersion = 2
 
 const statements = [
   `CREATE TABLE schema_meta (

@@ -8,12 +8,16 @@ import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
-import { StoreUnavailable } from "../domain/Errors.js"
-import { DatabaseStatus } from "../domain/Health.js"
-import { makeFolder } from "../system/UserFolders.js"
-import { cannotUse, copyOnce, DatabaseRefused, fileAt, look, refuse, withFiles } from "./DatabaseFiles.js"
+import { StoreUnavailable } from "../../domain/Errors.js"
+import { DatabaseStatus } from "../../domain/Health.js"
+import { makeFolder } from "../../system/UserFolders.js"
+import { DatabaseRefused } from "../DatabaseRefused.js"
+import { StoreStatus } from "../StoreStatus.js"
+import { copyOnce } from "./DatabaseCopy.js"
+import { fileAt, look } from "./DatabaseFiles.js"
 import { create, drop, inspect, isUnusable } from "./DatabaseSchema.js"
 import * as GroupCommit from "./GroupCommit.js"
+import { cannotUse, refuse, withFiles } from "./Refusal.js"
 import {
   directly,
   enforceForeignKeys,
@@ -24,7 +28,6 @@ import {
   transaction
 } from "./SqliteConnection.js"
 import { isBusy, isFull, isSqlError, toUnavailable } from "./SqliteFailure.js"
-import { StoreStatus } from "./StoreStatus.js"
 
 /** Runs a query that changes nothing. */
 type Read = <A>(query: Query) => Effect.Effect<ReadonlyArray<A>, StoreUnavailable>

@@ -1,0 +1,37 @@
+import * as Effect from "effect/Effect"
+import { DatabaseRefused } from "../DatabaseRefused.js"
+import { schemaVersion } from "../SchemaVersion.js"
+import type { Unusable } from "./DatabaseSchema.js"
+import { isSqlError } from "./SqliteFailure.js"
+
+const advice = (contents: Unusable, option: string): string => {
+  const elsewhere = `give another file with ${option} PATH`
+  switch (contents._tag) {
+    case "Newer":
+      return `has schema version ${contents.version}, made by a newer nexusd (this one knows ${schemaVersion}): upgrade nexusd, or ${elsewhere}`
+    case "Foreign":
+      return `is not a Nexus database (${contents.found}): ${elsewhere}`
+    case "Damaged":
+      return `is damaged (${contents.found}): put a backup in its place with nexusd restore, or ${elsewhere}`
+  }
+}
+
+/** SQLite's messages may quote a whole schema; a refusal is one line. */
+const oneLine = (text: string): string => text.replace(/\s+/g, " ")
+
+/** Says what was found in a database that can't be used, and what to do about it, with the option that names a file. */
+export const refuse = (path: string, contents: Unusable, option = "--db"): DatabaseRefused =>
+  new DatabaseRefused({ message: `${path} ${oneLine(advice(contents, option))}` })
+
+/** Any failure with a file, said of that file. */
+export const cannotUse =
+  (path: string) =>
+  (cause: unknown): DatabaseRefused =>
+    cause instanceof DatabaseRefused
+      ? cause
+      : new DatabaseRefused({
+          message: `cannot use ${path}: ${oneLine(String(isSqlError(cause) ? cause.cause : cause))}`
+        })
+
+/** Does something with files, all of which may fail. */
+export const withFiles = <A>(path: string, use: () => A) => Effect.try({ try: use, catch: cannotUse(path) })
