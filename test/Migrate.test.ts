@@ -150,10 +150,10 @@ const settings: ReadonlyArray<Setting> = [
   { key: "a", value: "1", type: "int" }
 ]
 
-/** Many records, of which several share each second, and every third was made before those beside it. */
+/** Many records: several share each second, every third was made before those beside it, and the lowest CID comes last. */
 const many = (count: number): ReadonlyArray<Vm> =>
   Array.from({ length: count }, (_, n) =>
-    record(`vm-${n}`, 3 + ((n * 7919) % count), {
+    record(`vm-${n}`, 3 + (((n + 1) * 7919) % count), {
       role: n % 5 === 0 ? "portal" : "work",
       created_at: 1_771_425_006 + (n % 3 === 0 ? -1 : 1) * Math.floor(n / 10),
       ...(n % 10 === 0 && { pid: n, started_at: n, config_json: `{"n":"${text}${n}"}` })
