@@ -22,6 +22,7 @@ import type { VmStore } from "./services/VmStore.js"
 import * as VmStoreSqlite from "./services/VmStoreSqlite.js"
 import { commandTree } from "./system/CommandTree.js"
 import { ExitCode } from "./system/ExitCode.js"
+import { keepYoungGenerationSmall } from "./system/Heap.js"
 import { logging } from "./system/Logging.js"
 import { main } from "./system/Program.js"
 import { newToken } from "./system/Token.js"
@@ -42,6 +43,7 @@ const storeOf = (database: DatabaseChoice): Layer.Layer<VmStore | StoreStatus, D
 /** Serves until told to stop: then requests in flight finish, and the database is closed last. */
 const daemon = (config: Config) =>
   Effect.gen(function* () {
+    keepYoungGenerationSmall()
     const store = yield* Layer.build(storeOf(config.database))
     const app = yield* Effect.provide(httpApp, store)
     const address = formatAddress(yield* serve(app, config.listen, config))

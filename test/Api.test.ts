@@ -9,7 +9,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { Conflict, NotFound, StoreUnavailable } from "../src/domain/Errors.js"
 import { version } from "../src/domain/Version.js"
-import { CreateVm, type Vm } from "../src/domain/Vm.js"
+import { CreateVm, type Vm, type VmCursor } from "../src/domain/Vm.js"
 import { NexusClient } from "../src/http/Client.js"
 import { outage, secret, type TestAddress, TestServer } from "./support/TestServer.js"
 
@@ -122,6 +122,25 @@ describe("the API through its client", () => {
         const [, response] = yield* client.vms.delete({ path: { nameOrId: id }, withResponse: true })
         expect(response.status).toBe(204)
         expect(yield* names()).toEqual(["stays"])
+      })
+    )
+  )
+
+  it.live(
+    "a program reads page after page",
+    overApi(
+      Effect.gen(function* () {
+        const { vms } = yield* NexusClient
+        for (const name of ["a", "b", "c", "d", "e"]) yield* create({ name })
+        const seen: Array<ReadonlyArray<string>> = []
+        let cursor: VmCursor | undefined
+        do {
+          const urlParams = cursor === undefined ? { limit: 2 } : { limit: 2, cursor }
+          const [page, response] = yield* vms.list({ urlParams, withResponse: true })
+          seen.push(page.map(({ name }) => name))
+          cursor = NexusClient.nextPage(response)
+        } while (cursor !== undefined)
+        expect(seen).toEqual([["e", "d"], ["c", "b"], ["a"]])
       })
     )
   )

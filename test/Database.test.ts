@@ -21,7 +21,7 @@ import * as Database from "../src/services/Database.js"
 import { StoreStatus } from "../src/services/StoreStatus.js"
 import { VmStore } from "../src/services/VmStore.js"
 import * as VmStoreSqlite from "../src/services/VmStoreSqlite.js"
-import { listVms, recordsOf } from "./support/VmLists.js"
+import { getVm, listVms, recordsOf } from "./support/Records.js"
 
 /** As much of better-sqlite3 as is needed here; it brings no types. */
 interface Sqlite {
@@ -348,8 +348,7 @@ describe("a database that is there", () => {
       yield* opened(
         path,
         Effect.gen(function* () {
-          const store = yield* VmStore
-          expect(yield* store.get("My_VM")).toStrictEqual({
+          expect(yield* getVm("My_VM")).toStrictEqual({
             id: "abc",
             name: "My_VM",
             role: "portal",

@@ -16,7 +16,7 @@ import { StoreStatus } from "../src/services/StoreStatus.js"
 import { VmStore } from "../src/services/VmStore.js"
 import { dump, hasPostgres, needsPostgres, psql, Server } from "./support/PostgresCluster.js"
 import { call, createVm, listVms, makeHome, runDaemon, startDaemon } from "./support/Processes.js"
-import { listVms as records, recordsOf } from "./support/VmLists.js"
+import { listByPages, listVms as records, recordsOf } from "./support/Records.js"
 
 const parsed = (url: string) => Either.getOrThrowWith(parsePostgresUrl(url), (problem) => new Error(problem))
 
@@ -321,17 +321,7 @@ describe.skipIf(!hasPostgres)(`a PostgreSQL database${needsPostgres}`, () => {
         expect(yield* records()).toHaveLength(1500)
 
         // Page by page the same.
-        const paged: Array<Vm> = []
-        for (
-          let cursor: { created_at: number; sequence: number } | undefined, first = true;
-          first || cursor;
-          first = false
-        ) {
-          const page = yield* store.list({ limit: 400, ...(cursor && { cursor }) })
-          paged.push(...(yield* recordsOf(page)))
-          cursor = page.next
-        }
-        expect(paged).toEqual(yield* records())
+        expect(yield* listByPages({ limit: 400 })).toEqual(yield* records())
       })
     )
   })

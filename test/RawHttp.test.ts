@@ -606,6 +606,28 @@ describe("the body of a request", () => {
   )
 })
 
+describe("pages", () => {
+  it.live(
+    "are linked, each to the next with what was asked for, until the last",
+    over(
+      Effect.gen(function* () {
+        for (const name of ["a", "b", "c"]) yield* post({ name, role: "portal" })
+        yield* post({ name: "other" })
+        const first = yield* send({ path: "/v1/vms?role=portal&limit=2" })
+        expect(JSON.parse(first.body).map(({ name }: { name: string }) => name)).toEqual(["c", "b"])
+        const link = first.headers["link"] ?? ""
+        expect(link).toMatch(/^<\/v1\/vms\?role=portal&limit=2&cursor=\d+\.\d+>; rel="next"$/)
+        const second = yield* send({ path: /<(.*)>/.exec(link)?.[1] ?? "" })
+        expect(second.status).toBe(200)
+        expect(JSON.parse(second.body).map(({ name }: { name: string }) => name)).toEqual(["a"])
+        expect(second.headers).not.toHaveProperty("link")
+        expect((yield* send({ path: "/v1/vms" })).headers).not.toHaveProperty("link")
+        expect((yield* send({ path: "/v1/vms?limit=1000" })).headers).not.toHaveProperty("link")
+      })
+    )
+  )
+})
+
 describe("query parameters", () => {
   const unknown: ReadonlyArray<readonly [Request, path: string]> = [
     [{ method: "POST", path: "/v1/vms?colour=blue", body: '{"name":"x"}' }, "colour"],
@@ -615,7 +637,14 @@ describe("query parameters", () => {
     [{ path: "/v1/vms?name=web" }, "name"],
     [{ path: "/v1/vms?role[]=work" }, "role[]"],
     [{ path: "/v1/vms?__proto__=work" }, "__proto__"],
-    [{ path: "/v1/vms?role=work&limit=1" }, "limit"],
+    [{ path: "/v1/vms?role=work&offset=1" }, "offset"],
+    ...["0", "1001", "-1", "1.5", "", "ten", "1e2", "0x10"].map(
+      (limit) => [{ path: `/v1/vms?limit=${limit}` }, "limit"] as const
+    ),
+    [{ path: "/v1/vms?limit=1&limit=2" }, "limit"],
+    ...["", "x", "1", "1.", "1.2.3", "1.5e3", "1.NaN", `1.${"9".repeat(20)}`].map(
+      (cursor) => [{ path: `/v1/vms?cursor=${cursor}` }, "cursor"] as const
+    ),
     [{ path: "/v1/vms/web?verbose" }, "verbose"],
     [{ path: "/v1/vms/web?role=work" }, "role"],
     [{ path: "/v1/vms/ghost?verbose=1" }, "verbose"],
@@ -704,7 +733,6 @@ describe("paths and methods", () => {
     { path: "/../etc/passwd" },
     { path: "/favicon.ico" },
     { path: "/?x=%zz" },
-    { method: "POST", path: "/v1/vms/", body: '{"name":"x"}' },
     { method: "POST", path: "/V1/VMS", body: '{"name":"x"}' },
     { method: "POST", path: "/v1/x/../vms", body: '{"name":"x"}' },
     { method: "POST", path: "/nope", body: '{"name":"x"}' },
@@ -1060,7 +1088,9 @@ describe("the documents", () => {
         const filters = paths["/v1/vms"]?.["get"]?.parameters ?? []
         expect(filters).toMatchObject([
           { name: "role", in: "query", schema: { enum: ["portal", "work", "service"] } },
-          { name: "state", in: "query", schema: { enum: ["created", "running", "stopped", "crashed", "failed"] } }
+          { name: "state", in: "query", schema: { enum: ["created", "running", "stopped", "crashed", "failed"] } },
+          { name: "limit", in: "query", schema: { type: "integer", minimum: 1, maximum: 1000 } },
+          { name: "cursor", in: "query", schema: { type: "string" } }
         ])
       })
     )

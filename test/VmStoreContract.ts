@@ -4,11 +4,12 @@ import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as FastCheck from "effect/FastCheck"
 import type * as Layer from "effect/Layer"
+import * as Stream from "effect/Stream"
 import * as TestClock from "effect/TestClock"
 import { Conflict, NotFound } from "../src/domain/Errors.js"
-import { type CidRange, CreateVm, type Vm, type VmRole } from "../src/domain/Vm.js"
-import { VmStore } from "../src/services/VmStore.js"
-import { listVms, recordsOf } from "./support/VmLists.js"
+import { type CidRange, CreateVm, type Vm, type VmQuery, type VmRole } from "../src/domain/Vm.js"
+import { type VmList, VmStore } from "../src/services/VmStore.js"
+import { getVm, listByPages, listVms, recordsOf } from "./support/Records.js"
 import { ModelStore, type Operation, operations } from "./VmStoreModel.js"
 
 /** What a store under test starts with. */
@@ -32,14 +33,10 @@ const record = (name: string, more?: Partial<Vm>): Vm => ({
 
 const create = (name: string, more?: { readonly role?: VmRole }) =>
   Effect.flatMap(VmStore, (store) => store.create(CreateVm.make({ name, ...more })))
-const list = (filter = {}) => listVms(filter)
-const get = (nameOrId: string) => Effect.flatMap(VmStore, (store) => store.get(nameOrId))
+/** What asks for the page after another. */
+const following = ({ next }: VmList) => (next === undefined ? {} : { cursor: next })
 const remove = (nameOrId: string) => Effect.flatMap(VmStore, (store) => store.delete(nameOrId))
-const names = (filter = {}) =>
-  Effect.map(
-    list(filter),
-    Array.map((vm) => vm.name)
-  )
+const names = (query: VmQuery = {}) => Effect.map(listVms(query), (vms) => vms.map(({ name }) => name))
 
 /** The rules that every VmStore layer keeps. */
 export const vmStoreContract = (layerName: string, layer: (setup: Setup) => Layer.Layer<VmStore>) => {
@@ -64,9 +61,9 @@ export const vmStoreContract = (layerName: string, layer: (setup: Setup) => Laye
             created_at: 1_771_425_006,
             updated_at: 1_771_425_006
           })
-          expect(yield* get("big")).toStrictEqual(vm)
-          expect(yield* get(vm.id)).toStrictEqual(vm)
-          expect(yield* list()).toStrictEqual([vm])
+          expect(yield* getVm("big")).toStrictEqual(vm)
+          expect(yield* getVm(vm.id)).toStrictEqual(vm)
+          expect(yield* listVms()).toStrictEqual([vm])
         })
       )
     )
@@ -169,6 +166,91 @@ export const vmStoreContract = (layerName: string, layer: (setup: Setup) => Laye
     )
 
     it.effect(
+      "a limit cuts the list, and the pages that follow hold the rest",
+      run(
+        Effect.gen(function* () {
+          const store = yield* VmStore
+          const first = yield* store.list({ limit: 2, role: "work" })
+          expect((yield* recordsOf(first)).map(({ name }) => name)).toEqual(["w5", "w4"])
+          const second = yield* store.list({ limit: 2, role: "work", ...following(first) })
+          expect((yield* recordsOf(second)).map(({ name }) => name)).toEqual(["w3", "w2"])
+          const third = yield* store.list({ limit: 1, role: "work", ...following(second) })
+          expect((yield* recordsOf(third)).map(({ name }) => name)).toEqual(["w1"])
+          expect(third.next).toBeUndefined()
+          expect((yield* store.list({ limit: 5, role: "work" })).next).toBeUndefined()
+          expect(yield* names(following(first))).toEqual(["w3", "portal", "w2", "w1"])
+        }),
+        {
+          initial: ["w1", "w2", "portal", "w3", "w4", "w5"].map((name, index) =>
+            record(name, {
+              cid: 3 + index,
+              created_at: 1000 + (index >> 1),
+              ...(name === "portal" && { role: "portal" })
+            })
+          )
+        }
+      )
+    )
+
+    it.effect(
+      "pages hold each record once, whatever comes and goes in between",
+      run(
+        Effect.gen(function* () {
+          const store = yield* VmStore
+          yield* TestClock.setTime(1_000_000)
+          const seen: Array<string> = []
+          let query: VmQuery = { limit: 3 }
+          for (let page = 0; ; page++) {
+            const { next, ...sent } = yield* store.list(query)
+            seen.push(...(yield* recordsOf({ ...sent, next })).map(({ name }) => name))
+            // One that was sent, among them the one that the cursor stands at, one that was not, and a newcomer.
+            yield* remove(seen.at(-1) ?? "")
+            if (page < 3) yield* remove(`vm-${page}`)
+            yield* create(`new-${page}`)
+            if (next === undefined) break
+            query = { limit: 3, cursor: next }
+          }
+          expect(seen).toEqual(Array.makeBy(17, (n) => `vm-${19 - n}`))
+        }),
+        { initial: Array.makeBy(20, (n) => record(`vm-${n}`, { cid: 3 + n })) }
+      )
+    )
+
+    it.effect(
+      "a long list is whole, in order, and of one moment",
+      Effect.suspend(() => {
+        const initial = Array.makeBy(3500, (n) =>
+          record(`vm-${n}`, { cid: 3 + n, created_at: (n * 7919) % 1000, ...(n % 3 === 0 && { pid: n }) })
+        )
+        const newestFirst = initial.toReversed().sort((a, b) => b.created_at - a.created_at)
+        return run(
+          Effect.gen(function* () {
+            const store = yield* VmStore
+            const { json, next } = yield* store.list({})
+            expect(next).toBeUndefined()
+            const pieces = json instanceof Uint8Array ? Stream.make(json) : json
+            let first = true
+            const changing = Stream.tap(pieces, () =>
+              Effect.suspend(() => {
+                if (!first) return Effect.void
+                first = false
+                return Effect.all([remove("vm-1"), remove("vm-3499"), create("late")]).pipe(
+                  Effect.orDie,
+                  Effect.provideService(VmStore, store)
+                )
+              })
+            )
+            expect(yield* recordsOf({ json: changing, next })).toStrictEqual(newestFirst)
+            const after = newestFirst.filter(({ name }) => name !== "vm-1" && name !== "vm-3499")
+            expect((yield* listVms()).filter(({ name }) => name !== "late")).toStrictEqual(after)
+            expect(yield* listVms({ state: "running" })).toEqual([])
+          }),
+          { initial }
+        )()
+      }).pipe((effect) => () => effect)
+    )
+
+    it.effect(
       "fields that are set come back, fields that are not are absent",
       Effect.suspend(() => {
         const full = record("full", {
@@ -184,9 +266,9 @@ export const vmStoreContract = (layerName: string, layer: (setup: Setup) => Laye
         const bare = record("bare", { cid: 4 })
         return run(
           Effect.gen(function* () {
-            expect(yield* get("full")).toStrictEqual(full)
-            expect(yield* get("bare")).toStrictEqual(bare)
-            expect(yield* list()).toStrictEqual([bare, full])
+            expect(yield* getVm("full")).toStrictEqual(full)
+            expect(yield* getVm("bare")).toStrictEqual(bare)
+            expect(yield* listVms()).toStrictEqual([bare, full])
           }),
           { initial: [full, bare] }
         )()
@@ -200,7 +282,7 @@ export const vmStoreContract = (layerName: string, layer: (setup: Setup) => Laye
           const id = crypto.randomUUID()
           yield* create("web")
           for (const ghost of ["ghost", id, "", "web ", "WEB", "a/b?c", "' OR 1=1 --", "%", "\u0000"]) {
-            expect(yield* Effect.flip(get(ghost))).toStrictEqual(new NotFound({ error: `VM '${ghost}' not found` }))
+            expect(yield* Effect.flip(getVm(ghost))).toStrictEqual(new NotFound({ error: `VM '${ghost}' not found` }))
             expect(yield* Effect.flip(remove(ghost))).toStrictEqual(NotFound.vm(ghost))
           }
           expect(yield* names()).toEqual(["web"])
@@ -230,11 +312,11 @@ export const vmStoreContract = (layerName: string, layer: (setup: Setup) => Laye
         const confusing = record(first.id, { cid: 4 })
         return run(
           Effect.gen(function* () {
-            expect(yield* get(first.id)).toStrictEqual(first)
+            expect(yield* getVm(first.id)).toStrictEqual(first)
             yield* remove(first.id)
-            expect(yield* list()).toStrictEqual([confusing])
+            expect(yield* listVms()).toStrictEqual([confusing])
             yield* remove(first.id)
-            expect(yield* list()).toStrictEqual([])
+            expect(yield* listVms()).toStrictEqual([])
           }),
           { initial: [first, confusing] }
         )()
@@ -245,7 +327,7 @@ export const vmStoreContract = (layerName: string, layer: (setup: Setup) => Laye
       "a running VM can't be deleted; a VM in any other state can",
       run(
         Effect.gen(function* () {
-          const running = yield* get("web")
+          const running = yield* getVm("web")
           const refusal = new Conflict({ error: "cannot delete VM 'web': VM is running, stop it first" })
           expect(yield* Effect.flip(remove("web"))).toStrictEqual(refusal)
           expect(yield* Effect.flip(remove(running.id))).toStrictEqual(refusal)
@@ -278,7 +360,7 @@ export const vmStoreContract = (layerName: string, layer: (setup: Setup) => Laye
             expect(Array.getLefts(same)).toEqual(Array.makeBy(49, () => Conflict.nameTaken("same")))
             const cids = [...distinct, ...won].map((vm) => vm.cid)
             expect([...cids].sort((a, b) => a - b)).toEqual(Array.range(3, 203))
-            expect(yield* list()).toHaveLength(201)
+            expect(yield* listVms()).toHaveLength(201)
           }).pipe(Effect.withMaxOpsBeforeYield(steps))
         )
       )
@@ -327,7 +409,7 @@ const compareWithModel = (sequence: ReadonlyArray<Operation>) =>
           break
         }
         case "get": {
-          const outcome = yield* Effect.either(store.get(model.target(operation)))
+          const outcome = yield* Effect.either(getVm(model.target(operation)))
           expect(Either.match(outcome, { onLeft: (e) => e.error, onRight: (vm) => vm })).toEqual(expected)
           break
         }
@@ -338,7 +420,11 @@ const compareWithModel = (sequence: ReadonlyArray<Operation>) =>
           break
         }
         case "list": {
-          expect(yield* recordsOf(yield* store.list(operation.filter))).toEqual(expected)
+          expect(
+            yield* operation.pages === undefined
+              ? listVms(operation.filter)
+              : listByPages({ ...operation.filter, limit: operation.pages })
+          ).toEqual(expected)
           break
         }
       }

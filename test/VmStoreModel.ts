@@ -12,7 +12,7 @@ export type Operation =
   | { readonly _tag: "create"; readonly params: CreateVm }
   | ({ readonly _tag: "get" } & Target)
   | ({ readonly _tag: "delete" } & Target)
-  | { readonly _tag: "list"; readonly filter: VmFilter }
+  | { readonly _tag: "list"; readonly filter: VmFilter; readonly pages: number | undefined }
 
 const { constant, constantFrom, integer, record } = FastCheck
 const name = constantFrom("a", "b", "c", "d", "e", "f")
@@ -33,7 +33,11 @@ const arbitraries = {
   }),
   get: record({ _tag: constant("get" as const), name, by }),
   delete: record({ _tag: constant("delete" as const), name, by }),
-  list: record({ _tag: constant("list" as const), filter: record({ role, state }, { requiredKeys: [] }) })
+  list: record({
+    _tag: constant("list" as const),
+    filter: record({ role, state }, { requiredKeys: [] }),
+    pages: FastCheck.option(integer({ min: 1, max: 4 }), { nil: undefined })
+  })
 } as const
 
 /** Operations on few names, so that they meet; time goes forth and back. */

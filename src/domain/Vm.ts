@@ -103,6 +103,7 @@ const VmCursor: Schema.Schema<VmCursor, string> = Schema.transform(
 
 /** A cursor as it stands in a URL. */
 export const formatCursor = Schema.encodeSync(VmCursor)
+export const parseCursor = Schema.decodeSync(VmCursor)
 
 /** Which page of which records a list call asks for; without `limit` all of them. */
 export const VmQuery = Schema.Struct({

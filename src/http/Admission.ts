@@ -1,5 +1,6 @@
 import { createHash, timingSafeEqual } from "node:crypto"
 import type { IncomingMessage } from "node:http"
+import type { Socket } from "node:net"
 import { formatAddress } from "../domain/Address.js"
 import { show } from "../domain/Bounds.js"
 import { BadRequest, Forbidden, Unauthorized } from "./ApiErrors.js"
@@ -20,16 +21,22 @@ const isToken = (given: string | undefined, token: string): boolean => {
   return timingSafeEqual(digest(credentials ?? ""), digest(token)) && credentials !== undefined
 }
 
+const ownHostsByConnection = new WeakMap<Socket, ReadonlySet<string>>()
+
 /** The hosts that mean this daemon, on the connection that a request came in by. */
-const ownHosts = ({ localAddress = "", localPort = 0 }: IncomingMessage["socket"]): ReadonlyArray<string> => {
+const ownHosts = (socket: Socket): ReadonlySet<string> => {
+  const known = ownHostsByConnection.get(socket)
+  if (known !== undefined) return known
+  const { localAddress = "", localPort = 0 } = socket
   // A dual-stack socket shows IPv4 addresses as ::ffff:a.b.c.d.
   const own = localAddress.replace(/^::ffff:(?=\d+\.)/, "")
-  return [own, "localhost", "127.0.0.1", "::1"].map((host) => formatAddress({ host, port: localPort }))
+  const hosts = [own, "localhost", "127.0.0.1", "::1"].map((host) => formatAddress({ host, port: localPort }))
+  ownHostsByConnection.set(socket, new Set(hosts))
+  return new Set(hosts)
 }
 
 const isAllowedHost = (host: string, request: IncomingMessage, allowed: ReadonlyArray<string>): boolean => {
-  const name = host.replace(/:\d+$/, "")
-  return ownHosts(request.socket).includes(host) || allowed.includes(host) || allowed.includes(name)
+  return ownHosts(request.socket).has(host) || allowed.includes(host) || allowed.includes(host.replace(/:\d+$/, ""))
 }
 
 /**

@@ -8,7 +8,7 @@ import * as Schema from "effect/Schema"
 import * as SchemaAST from "effect/SchemaAST"
 import { Health } from "../domain/Health.js"
 import { version } from "../domain/Version.js"
-import { CreateVm, Vm, VmFilter } from "../domain/Vm.js"
+import { CreateVm, Vm, VmQuery } from "../domain/Vm.js"
 import { ApiErrors } from "./ApiErrors.js"
 
 /**
@@ -26,12 +26,13 @@ const NameOrId = Schema.transform(Schema.String, Schema.String, {
 const vmPath = "/v1/vms/:nameOrId"
 const target = Schema.Struct({ nameOrId: NameOrId })
 
-const locationHeader = (operation: object): Record<string, unknown> =>
-  JSON.parse(JSON.stringify(operation), (key, value) =>
-    key === "201"
-      ? { ...value, headers: { Location: { description: "The record's path", schema: { type: "string" } } } }
-      : value
-  )
+/** Says of an operation that its answer has a header; `HttpApi` has no place for that. */
+const withHeader =
+  (status: string, name: string, description: string) =>
+  (operation: object): Record<string, unknown> =>
+    JSON.parse(JSON.stringify(operation), (key, value) =>
+      key === status ? { ...value, headers: { [name]: { description, schema: { type: "string" } } } } : value
+    )
 
 class Vms extends HttpApiGroup.make("vms")
   .add(
@@ -41,14 +42,18 @@ class Vms extends HttpApiGroup.make("vms")
       .addError(ApiErrors.Conflict)
       .annotate(OpenApi.Summary, "Create a VM record")
       .annotate(OpenApi.Description, "Gives the VM an id and a vsock CID. Its state is `created`; nothing is started.")
-      .annotate(OpenApi.Transform, locationHeader)
+      .annotate(OpenApi.Transform, withHeader("201", "Location", "The record's path"))
   )
   .add(
     HttpApiEndpoint.get("list", "/v1/vms")
-      .setUrlParams(VmFilter)
+      .setUrlParams(VmQuery)
       .addSuccess(Schema.Array(Vm).annotations({ description: "The records, newest first" }))
       .annotate(OpenApi.Summary, "List VM records")
       .annotate(OpenApi.Description, "Newest first, all of them or those of one role, one state, or both.")
+      .annotate(
+        OpenApi.Transform,
+        withHeader("200", "Link", 'The next page, where a limit left records out: `<…>; rel="next"` (RFC 8288)')
+      )
   )
   .add(
     HttpApiEndpoint.get("get", vmPath)

@@ -1,10 +1,12 @@
 import * as HttpApiClient from "@effect/platform/HttpApiClient"
 import * as HttpClient from "@effect/platform/HttpClient"
 import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
+import type * as HttpClientResponse from "@effect/platform/HttpClientResponse"
 import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { type Address, formatAddress } from "../domain/Address.js"
+import { parseCursor, type VmCursor } from "../domain/Vm.js"
 import { Api } from "./Api.js"
 
 /** A client of the daemon at `address`. Over a Unix socket, it is for the `HttpClient` to connect there. */
@@ -24,6 +26,15 @@ export class NexusClient extends Context.Tag("nexus/NexusClient")<
   NexusClient,
   Effect.Effect.Success<ReturnType<typeof make>>
 >() {
+  /**
+   * Where the next page begins, after an answer to `list` that a `limit` cut short:
+   * `client.vms.list({ urlParams: { limit: 100 }, withResponse: true })` gives the records and their answer.
+   */
+  static readonly nextPage = ({ headers }: HttpClientResponse.HttpClientResponse): VmCursor | undefined => {
+    const [, cursor] = /[?&]cursor=([^&>]+)[^>]*>; *rel="next"/.exec(headers["link"] ?? "") ?? []
+    return cursor === undefined ? undefined : parseCursor(cursor)
+  }
+
   /** A client of the daemon at `address`, over any `HttpClient`, with the token that the daemon asks for, if any. */
   static readonly layer = (address: Address, token?: string): Layer.Layer<NexusClient, never, HttpClient.HttpClient> =>
     Layer.effect(NexusClient, make(address, token))

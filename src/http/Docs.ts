@@ -1,15 +1,10 @@
 import { createHash } from "node:crypto"
-import * as HttpApiBuilder from "@effect/platform/HttpApiBuilder"
-import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
-import * as OpenApi from "@effect/platform/OpenApi"
 import * as Effect from "effect/Effect"
-import { Api } from "./Api.js"
+import { text } from "./Reply.js"
+import type { Route } from "./Router.js"
 
-/** Where the documents are served. */
-export const docsPaths = { page: "/docs", openApi: "/openapi.json" } as const
-
-/** The page is one module with 2 MB of script in it, so it is loaded when somebody asks for it. */
-const makePage = () => import("./DocsPage.js").then((module) => module.makePage())
+/** The documents are one module with 2 MB of script in it, so it is loaded when somebody asks for them. */
+const documents = Effect.promise(() => import("./DocsPage.js"))
 
 /** Only the page's own script runs, and it reaches this daemon alone. Swagger UI sets styles and data: images itself. */
 const contentSecurityPolicy = (html: string): string => {
@@ -28,20 +23,23 @@ const contentSecurityPolicy = (html: string): string => {
   ].join("; ")
 }
 
+const get = { method: "GET", takesParameters: false, takesBody: false } as const
+
 /** The OpenAPI document, and a page to read it and try the calls, with nothing fetched from elsewhere. */
-export const Docs = HttpApiBuilder.Router.use((router) =>
-  Effect.gen(function* () {
-    yield* router.get(
-      docsPaths.openApi,
-      Effect.sync(() => HttpServerResponse.unsafeJson(OpenApi.fromApi(Api)))
-    )
-    yield* router.get(
-      docsPaths.page,
-      Effect.map(Effect.promise(makePage), (html) =>
-        HttpServerResponse.html(html).pipe(
-          HttpServerResponse.setHeader("content-security-policy", contentSecurityPolicy(html))
-        )
+export const docs: ReadonlyArray<Route> = [
+  {
+    ...get,
+    path: "/openapi.json",
+    answer: () => Effect.map(documents, ({ openApi }) => text(200, "application/json", openApi()))
+  },
+  {
+    ...get,
+    path: "/docs",
+    answer: () =>
+      Effect.map(
+        Effect.flatMap(documents, ({ makePage }) => Effect.promise(makePage)),
+        (html) =>
+          text(200, "text/html; charset=utf-8", html, { "content-security-policy": contentSecurityPolicy(html) })
       )
-    )
-  })
-)
+  }
+]

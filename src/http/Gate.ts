@@ -1,7 +1,8 @@
 import type * as Http from "node:http"
 import type * as Net from "node:net"
 import { type AdmissionPolicy, admit } from "./Admission.js"
-import { type ApiError, ExpectationFailed, Overloaded, toWire } from "./ApiErrors.js"
+import { type ApiError, ExpectationFailed, Overloaded } from "./ApiErrors.js"
+import { failure } from "./Reply.js"
 import { hasBody } from "./RequestBody.js"
 import { requestIdHeader } from "./RequestId.js"
 
@@ -23,21 +24,11 @@ export const refuseUnparsed = (error: NodeJS.ErrnoException, socket: Net.Socket)
   )
 }
 
-/** Headers that some refusals carry: RFC 6750, 3 and RFC 9110, 10.2.3. */
-const refusalHeaders: Readonly<Record<string, Readonly<Record<string, string>>>> = {
-  Unauthorized: { "www-authenticate": 'Bearer realm="nexus"' },
-  Overloaded: { "retry-after": "1" }
-}
-
+/** Answers at once, without the request's body being read. */
 const refuse = (error: ApiError, response: Http.ServerResponse) => {
-  const { body, status } = toWire(error)
-  const text = JSON.stringify(body)
-  response.writeHead(status, {
-    "content-type": "application/json",
-    "content-length": Buffer.byteLength(text),
-    ...refusalHeaders[error._tag]
-  })
-  response.end(text)
+  const { body, headers, status } = failure(error)
+  response.writeHead(status, headers)
+  response.end(body)
 }
 
 /** Milliseconds after which a request is worth a line in the log. */

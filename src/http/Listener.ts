@@ -2,18 +2,17 @@ import { chmodSync, lstatSync, rmSync } from "node:fs"
 import * as Http from "node:http"
 import * as Net from "node:net"
 import { dirname } from "node:path"
-import type * as HttpApp from "@effect/platform/HttpApp"
-import * as HttpMiddleware from "@effect/platform/HttpMiddleware"
-import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as FiberId from "effect/FiberId"
 import * as Runtime from "effect/Runtime"
 import type * as Scope from "effect/Scope"
 import { type Address, formatAddress } from "../domain/Address.js"
 import { makeFolder } from "../system/UserFolders.js"
 import type { AdmissionPolicy } from "./Admission.js"
 import { gate, type OnSlow, refuseExpectation, refuseUnparsed } from "./Gate.js"
+import type { App } from "./Server.js"
 
 /** The address can't be listened on; `message` says why and what to do. */
 export class CannotListen extends Data.TaggedError("CannotListen")<{ readonly message: string }> {}
@@ -138,21 +137,20 @@ const silentConnections = (server: Http.Server): ReadonlySet<Net.Socket> => {
  * for.
  */
 export const serve = (
-  app: HttpApp.Default,
+  app: App,
   address: Address,
   options?: Partial<ListenerOptions>
 ): Effect.Effect<Address, CannotListen, Scope.Scope> =>
   Effect.gen(function* () {
-    const handler = yield* Effect.locally(
-      NodeHttpServer.makeHandler(app),
-      HttpMiddleware.currentTracerDisabledWhen,
-      () => true
-    )
     if ("path" in address) yield* clearPath(address.path)
     const { maxConnections, ...policy } = { ...defaults, ...options }
-    const runtime = yield* Effect.runtime()
-    const onSlow: OnSlow = (id, message) =>
-      Runtime.runFork(runtime)(Effect.annotateLogs(Effect.logWarning(message), "request_id", id))
+    const run = Runtime.runFork(yield* Effect.runtime())
+    const onSlow: OnSlow = (id, message) => run(Effect.annotateLogs(Effect.logWarning(message), "request_id", id))
+    const handler: Http.RequestListener = (request, response) => {
+      const fiber = run(app(request, response))
+      // What a caller who has gone had set going is given up; a fiber that is done takes no notice.
+      response.once("close", () => fiber.unsafeInterruptAsFork(FiberId.none))
+    }
     const gated = (listener: Http.RequestListener) => gate(listener, policy, onSlow)
     const server = Http.createServer(limits, gated(handler))
     server.maxConnections = maxConnections

@@ -1,6 +1,4 @@
 import type { IncomingMessage } from "node:http"
-import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
-import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
 import * as Effect from "effect/Effect"
 import { show } from "../domain/Bounds.js"
 import { BadRequest, PayloadTooLarge, UnsupportedMediaType } from "./ApiErrors.js"
@@ -12,19 +10,17 @@ const tooLarge = new PayloadTooLarge({
   error: `the body is larger than ${maxBodyBytes} bytes, the most a request may hold`
 })
 
-type Headers = Readonly<Record<string, string | ReadonlyArray<string> | undefined>>
-
 /** RFC 9110, 6.4: a request has a body if it says how long it is or how it is transferred. */
-export const hasBody = ({ headers }: { readonly headers: Headers }): boolean =>
+export const hasBody = ({ headers }: IncomingMessage): boolean =>
   headers["transfer-encoding"] !== undefined || Number(headers["content-length"] ?? 0) > 0
 
 /** Exactly `application/json`, whatever its parameters: a web page can't send that to another site unasked. */
 const isJson = ({ headers }: IncomingMessage) =>
   headers["content-type"]?.split(";", 1)[0]?.trim().toLowerCase() === "application/json"
 
-const mediaTypeProblem = (source: IncomingMessage): string | undefined => {
-  if (!isJson(source)) return "the body must be sent as Content-Type: application/json"
-  const encoding = source.headers["content-encoding"]
+const mediaTypeProblem = (request: IncomingMessage): string | undefined => {
+  if (!isJson(request)) return "the body must be sent as Content-Type: application/json"
+  const encoding = request.headers["content-encoding"]
   return encoding && `the body must be sent as it is, without Content-Encoding ${show(encoding)}`
 }
 
@@ -48,41 +44,47 @@ const isTooDeep = (body: Buffer): boolean => {
 const patience = 5_000
 
 /** Reads a body; what is beyond the limit is read and dropped. */
-const readBody = (source: IncomingMessage) =>
+const readBody = (request: IncomingMessage) =>
   Effect.async<Buffer, PayloadTooLarge | BadRequest>((resume) => {
     const chunks: Array<Buffer> = []
     let size = 0
     let deadline: NodeJS.Timeout | undefined
-    source.on("data", (chunk: Buffer) => {
+    request.on("data", (chunk: Buffer) => {
       size += chunk.length
       if (size <= maxBodyBytes) return void chunks.push(chunk)
       chunks.length = 0
       deadline ??= setTimeout(() => resume(Effect.fail(tooLarge)), patience)
     })
-    source.once("end", () =>
+    request.once("end", () =>
       resume(size > maxBodyBytes ? Effect.fail(tooLarge) : Effect.succeed(Buffer.concat(chunks)))
     )
-    source.once("error", () => resume(Effect.fail(new BadRequest({ error: "the body ended before it was complete" }))))
-    source.once("close", () => clearTimeout(deadline))
+    request.once("error", () => resume(Effect.fail(new BadRequest({ error: "the body ended before it was complete" }))))
+    request.once("close", () => clearTimeout(deadline))
+  })
+
+const utf8 = new TextDecoder()
+
+const parse = (body: Buffer) =>
+  Effect.try({
+    try: (): unknown => JSON.parse(utf8.decode(body)),
+    catch: (error) => new BadRequest({ error: `the body is not valid JSON: ${String(error).replace(/^\w+: /, "")}` })
   })
 
 /**
- * The request with its body read, checked for type and size. HttpApi itself parses any type as JSON and knows no limit
- * that leaves room for an answer.
+ * What a request's body says, if the route takes one; node:http drops what nobody reads. A body of a wrong type or size
+ * is refused whether or not it would be read.
  */
-export const withCheckedBody = Effect.gen(function* () {
-  const request = yield* HttpServerRequest.HttpServerRequest
-  const source = NodeHttpServerRequest.toIncomingMessage(request)
-  if (!hasBody(request)) return request
-  const problem = mediaTypeProblem(source)
-  if (problem !== undefined) return yield* new UnsupportedMediaType({ error: problem })
-  if (Number(source.headers["content-length"] ?? 0) > maxBodyBytes) return yield* tooLarge
-  // No other call takes a body; node:http drops what nobody reads.
-  if (request.method !== "POST") return request
-  const headers = { "content-type": "application/json" }
-  const body = yield* readBody(source)
-  if (isTooDeep(body)) return yield* new BadRequest({ error: `the body is nested deeper than ${maxDepth} levels` })
-  return HttpServerRequest.fromWeb(new Request("http://localhost", { method: request.method, headers, body })).modify({
-    url: request.url
-  })
-})
+export const readJson = (
+  request: IncomingMessage,
+  isTaken: boolean
+): Effect.Effect<unknown, BadRequest | PayloadTooLarge | UnsupportedMediaType> => {
+  if (hasBody(request)) {
+    const problem = mediaTypeProblem(request)
+    if (problem !== undefined) return new UnsupportedMediaType({ error: problem })
+    if (Number(request.headers["content-length"] ?? 0) > maxBodyBytes) return tooLarge
+  }
+  if (!isTaken) return Effect.succeed(undefined)
+  return Effect.flatMap(readBody(request), (body) =>
+    isTooDeep(body) ? new BadRequest({ error: `the body is nested deeper than ${maxDepth} levels` }) : parse(body)
+  )
+}

@@ -1,30 +1,58 @@
-import * as HttpApiBuilder from "@effect/platform/HttpApiBuilder"
-import * as HttpRouter from "@effect/platform/HttpRouter"
-import * as HttpServer from "@effect/platform/HttpServer"
+import type * as Http from "node:http"
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
-import * as Layer from "effect/Layer"
-import { Api } from "./Api.js"
-import { boundary } from "./Boundary.js"
-import { Docs } from "./Docs.js"
-import { HealthHandlers } from "./HealthHandlers.js"
-import { VmHandlers } from "./VmHandlers.js"
+import { type ApiError, InternalError, isApiError } from "./ApiErrors.js"
+import { docs } from "./Docs.js"
+import { endpoints } from "./Endpoints.js"
+import { healthHandlers } from "./HealthHandlers.js"
+import { failure, type Reply, send } from "./Reply.js"
+import { readJson } from "./RequestBody.js"
+import { requestIdHeader } from "./RequestId.js"
+import { type Found, router } from "./Router.js"
+import { vmHandlers } from "./VmHandlers.js"
 
-/** Paths mean what they say; a name may be as long as a request's head may be. */
-const routerConfig = { caseSensitive: true, ignoreTrailingSlash: false, maxParamLength: 65_536 }
+/** Answers a request. */
+export type App = (request: Http.IncomingMessage, response: Http.ServerResponse) => Effect.Effect<void>
 
-const live = HttpApiBuilder.api(Api).pipe(
-  Layer.provide([VmHandlers, HealthHandlers]),
-  (api) => Layer.provideMerge(Docs, api),
-  // As the API's middleware it stands between the router and HttpApi's own encoding of errors, which it forestalls.
-  Layer.merge(HttpApiBuilder.middleware(boundary)),
-  Layer.provideMerge(HttpApiBuilder.Router.Live),
-  Layer.provideMerge(HttpApiBuilder.Middleware.layer),
-  Layer.merge(HttpServer.layerContext)
-)
+/** Turns whatever went wrong into an error that may be shown. */
+const toApiError = (cause: Cause.Cause<unknown>, id: string): Effect.Effect<ApiError> => {
+  const error = Cause.squash(cause)
+  return isApiError(error)
+    ? Effect.succeed(error)
+    : Effect.as(
+        Effect.logError("unexpected failure", cause),
+        new InternalError({ error: "internal error; nexusd's log has more, under this request's id", request_id: id })
+      )
+}
+
+/** Once an answer has begun, nothing else can be said: the connection is cut, so that nobody takes a part for the whole. */
+const cutOff = (response: Http.ServerResponse, error: ApiError) =>
+  Effect.zipRight(
+    Effect.sync(() => response.destroy()),
+    Effect.logWarning(`an answer was cut off: ${error.error}`)
+  )
 
 /** The whole API as one function of a request, over whatever store is provided. */
 export const httpApp = Effect.gen(function* () {
-  const context = yield* Layer.build(live)
-  const app = yield* Effect.provide(HttpRouter.withRouterConfig(HttpApiBuilder.httpApp, routerConfig), context)
-  return Effect.provide(app, context)
+  const handlers = { vms: yield* vmHandlers, health: yield* healthHandlers }
+  const find = router([...endpoints(handlers), ...docs])
+
+  const answer = (request: Http.IncomingMessage, found: Found | ApiError): Effect.Effect<Reply, ApiError> =>
+    "route" in found
+      ? Effect.flatMap(readJson(request, found.route.takesBody), (body) => found.route.answer({ ...found, body }))
+      : Effect.zipRight(readJson(request, false), Effect.fail(found))
+
+  const app: App = (request, response) =>
+    Effect.suspend(() => answer(request, find(request.method ?? "", request.url ?? ""))).pipe(
+      Effect.flatMap((reply) => send(response, reply)),
+      Effect.catchAllCause((cause) => {
+        if (Cause.isInterruptedOnly(cause)) return Effect.interrupt
+        const id = String(response.getHeader(requestIdHeader))
+        return Effect.flatMap(toApiError(cause, id), (error) =>
+          response.headersSent ? cutOff(response, error) : Effect.ignore(send(response, failure(error)))
+        )
+      }),
+      Effect.annotateLogs("request_id", String(response.getHeader(requestIdHeader)))
+    )
+  return app
 })

@@ -1,38 +1,27 @@
-import * as HttpApiBuilder from "@effect/platform/HttpApiBuilder"
-import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
 import * as Effect from "effect/Effect"
-import type { Vm } from "../domain/Vm.js"
+import { formatCursor, type VmCursor, type VmQuery } from "../domain/Vm.js"
 import { VmStore } from "../services/VmStore.js"
-import { Api } from "./Api.js"
+import type { GroupHandlers } from "./Handlers.js"
 
-/**
- * A record is its own JSON: `Vm` transforms nothing, and what a store gives back fits it. Encoding it again would check
- * what was checked, for a third of what an answer costs.
- */
-const json = (value: Vm, options?: Partial<HttpServerResponse.Options.WithContent>) => {
-  const body = JSON.stringify(value)
-  return HttpServerResponse.raw(body, {
-    contentType: "application/json",
-    contentLength: Buffer.byteLength(body),
-    ...options
-  })
+/** RFC 8288: where the next page is, with what was asked for this one. */
+const linkTo = ({ limit, role, state }: VmQuery, next: VmCursor) => {
+  const parameters = Object.entries({ role, state, limit, cursor: formatCursor(next) })
+  const query = parameters.flatMap(([name, value]) => (value === undefined ? [] : [`${name}=${value}`]))
+  return { link: `</v1/vms?${query.join("&")}>; rel="next"` }
 }
 
 /** `/v1/vms`: each call is one call on the store. */
-export const VmHandlers = HttpApiBuilder.group(Api, "vms", (handlers) =>
-  Effect.map(VmStore, (store) =>
-    handlers
-      .handle("create", ({ payload }) =>
-        Effect.map(store.create(payload), (vm) => json(vm, { status: 201, headers: { location: `/v1/vms/${vm.id}` } }))
-      )
-      .handle("list", ({ urlParams }) =>
-        Effect.map(store.list(urlParams), ({ json }) =>
-          json instanceof Uint8Array
-            ? HttpServerResponse.uint8Array(json, { contentType: "application/json" })
-            : HttpServerResponse.stream(json, { contentType: "application/json" })
-        )
-      )
-      .handle("get", ({ path }) => Effect.map(store.get(path.nameOrId), (vm) => json(vm)))
-      .handle("delete", ({ path }) => store.delete(path.nameOrId))
-  )
+export const vmHandlers = Effect.map(
+  VmStore,
+  (store): GroupHandlers<"vms"> => ({
+    create: ({ payload }) =>
+      Effect.map(store.create(payload), (vm) => ({ value: vm, headers: { location: `/v1/vms/${vm.id}` } })),
+    list: ({ urlParams }) =>
+      Effect.map(store.list(urlParams), ({ json, next }) => ({
+        json: { text: json },
+        headers: next === undefined ? {} : linkTo(urlParams, next)
+      })),
+    get: ({ path }) => Effect.map(store.get(path.nameOrId), (text) => ({ json: { text } })),
+    delete: ({ path }) => Effect.map(store.delete(path.nameOrId), (value) => ({ value }))
+  })
 )

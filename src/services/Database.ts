@@ -14,44 +14,55 @@ import { makeFolder } from "../system/UserFolders.js"
 import { cannotUse, copyOnce, DatabaseRefused, look, refuse, withFiles } from "./DatabaseFiles.js"
 import { create, drop, inspect, isUnusable } from "./DatabaseSchema.js"
 import * as GroupCommit from "./GroupCommit.js"
-import { enforceForeignKeys, openReadOnly, openReadWrite, transaction } from "./SqliteConnection.js"
+import {
+  directly,
+  enforceForeignKeys,
+  openReadOnly,
+  openReadWrite,
+  type Query,
+  type Run,
+  transaction
+} from "./SqliteConnection.js"
 import { isBusy, isFull, isSqlError, toUnavailable } from "./SqliteFailure.js"
 import { StoreStatus } from "./StoreStatus.js"
+
+/** Runs a query that changes nothing. */
+type Read = <A>(query: Query) => Effect.Effect<ReadonlyArray<A>, StoreUnavailable>
 
 /** The one SQLite database of this daemon, opened, checked and set up. */
 export class Database extends Context.Tag("nexus/Database")<
   Database,
   {
-    /** Runs queries that change nothing. */
-    readonly read: <A, E>(
-      query: Effect.Effect<A, E | SqlError>
-    ) => Effect.Effect<A, Exclude<E, SqlError> | StoreUnavailable>
+    /** Sees every change that has succeeded. */
+    readonly read: Read
     /**
      * Runs a change in a transaction that holds the write lock from its beginning, shared with other changes of the
      * moment. Once it succeeds, it is durable. A change that fails must do so before it writes.
      */
     readonly write: <A, E>(
-      change: Effect.Effect<A, E | SqlError>
+      change: (run: Run) => Effect.Effect<A, E | SqlError>
     ) => Effect.Effect<A, Exclude<E, SqlError> | StoreUnavailable>
-    /** Runs queries on the database as it was at the first of them, whatever is changed meanwhile, until the scope closes. */
-    readonly snapshot: Effect.Effect<
-      <A>(query: (sql: SqlClient.SqlClient) => Effect.Effect<A, SqlError>) => Effect.Effect<A, StoreUnavailable>,
-      StoreUnavailable,
-      Scope.Scope
-    >
+    /** Reads the database as it was at the first query, whatever is changed meanwhile, until the scope closes. */
+    readonly snapshot: Effect.Effect<Read, StoreUnavailable, Scope.Scope>
   }
 >() {}
 
 /** How many snapshots there may be at once: each is a connection, and keeps the write-ahead log from being emptied. */
 const maxSnapshots = 4
 
+// Less than the 5 s after which a client gives a daemon up.
+const whileBusy = Schedule.jittered(Schedule.spaced("20 millis")).pipe(Schedule.upTo("4 seconds"))
+const isHeld = (error: unknown) => isSqlError(error) && isBusy(error)
+
 /** Waits for another process's lock without holding up the event loop, which SQLite's own busy handler would. */
 const retryBusy = <A, E, R>(effect: Effect.Effect<A, E | SqlError, R>) =>
-  Effect.retry(effect, {
-    while: (error) => isSqlError(error) && isBusy(error),
-    // Less than the 5 s after which a client gives a daemon up.
-    schedule: Schedule.jittered(Schedule.spaced("20 millis")).pipe(Schedule.upTo("4 seconds"))
-  })
+  // To set up a retry costs more than most queries.
+  Effect.catchIf(effect, isHeld, () => Effect.retry(effect, { while: isHeld, schedule: whileBusy }))
+
+const reading =
+  (run: Run): Read =>
+  <A>(query: Query) =>
+    Effect.catchAll(retryBusy(run<A>(query)), toUnavailable)
 
 /** Keeps a copy of an older database beside it, then makes the current schema in its place, all under one write lock. */
 const upgrade = (sql: SqlClient.SqlClient, path: string, from: number) =>
@@ -114,12 +125,15 @@ const prepare = (path: string) =>
       if (contents._tag === "Empty") yield* create(sql)
       if (contents._tag === "Older") yield* upgrade(sql, path, contents.version)
     })
-    yield* retryBusy(transaction(sql, settle))
+    yield* retryBusy(transaction(yield* directly(sql), settle))
     yield* enforceForeignKeys(sql)
     yield* checkDurability(sql, path)
     return sql
   }).pipe(retryBusy, Effect.mapError(cannotUse(path)))
 
+const sizes = `SELECT
+  (SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name NOT GLOB 'sqlite_*') AS table_count,
+  (SELECT page_count * page_size FROM pragma_page_count, pragma_page_size) AS size_bytes`
 const decodeStatus = Schema.decodeUnknown(DatabaseStatus)
 
 /** Which file is at a path, if there is one. */
@@ -154,36 +168,33 @@ export const layer = (path: string): Layer.Layer<Database | StoreStatus | SqlCli
             )
       )
 
+      // Readers have a connection of their own, which never sees a change before its commit.
+      const reader = yield* openReadOnly(path).pipe(Effect.flatMap(directly), Effect.mapError(cannotUse(path)))
+      const writer = yield* Effect.mapError(directly(sql), cannotUse(path))
       const makingRoom = makeRoomWith(sql)
       const write = yield* GroupCommit.make(<A>(body: Effect.Effect<A, SqlError>) =>
-        inPlace.pipe(Effect.zipRight(makingRoom(transaction(sql, body))), Effect.zipLeft(inPlace))
+        inPlace.pipe(Effect.zipRight(makingRoom(transaction(writer, body))), Effect.zipLeft(inPlace))
       )
       const places = yield* Effect.makeSemaphore(maxSnapshots)
       const snapshot = Effect.gen(function* () {
         yield* Effect.acquireRelease(places.take(1), () => places.release(1))
         yield* inPlace
-        const reader = yield* openReadOnly(path)
+        const run = yield* directly(yield* openReadOnly(path))
         yield* inPlace
-        yield* reader`BEGIN`
-        return <A>(query: (sql: SqlClient.SqlClient) => Effect.Effect<A, SqlError>) =>
-          Effect.catchIf(retryBusy(query(reader)), isSqlError, toUnavailable)
+        yield* run(["BEGIN", []])
+        return reading(run)
       }).pipe(retryBusy, Effect.catchIf(isSqlError, toUnavailable))
 
       const database = Database.of({
-        snapshot,
-        read: (query) => Effect.catchIf(retryBusy(query), isSqlError, toUnavailable),
-        write: (change) => Effect.catchIf(write(change), isSqlError, toUnavailable)
+        read: reading(reader),
+        write: (change) => Effect.catchIf(write(change(writer)), isSqlError, toUnavailable),
+        snapshot
       })
 
       const status = StoreStatus.of({
-        check: sql<object>`
-          SELECT
-            (SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name NOT GLOB 'sqlite_*') AS table_count,
-            (SELECT page_count * page_size FROM pragma_page_count, pragma_page_size) AS size_bytes
-        `.pipe(
-          Effect.flatMap(([row]) => Effect.orDie(decodeStatus({ path, ...row }))),
-          database.read,
-          Effect.zipLeft(inPlace)
+        check: Effect.zipRight(
+          inPlace,
+          Effect.flatMap(database.read<object>([sizes, []]), ([row]) => Effect.orDie(decodeStatus({ path, ...row })))
         )
       })
 

@@ -33,7 +33,7 @@ import {
   schemaVersion,
   type Unusable
 } from "./DatabaseSchema.js"
-import { exclusively, openReadOnly, openReadWrite, outsideTransaction } from "./SqliteConnection.js"
+import { exclusively, openReadOnly, openReadWrite } from "./SqliteConnection.js"
 import { codeOf, isBusy, isSqlError } from "./SqliteFailure.js"
 
 /** A database can't be used; `message` says what was found and what to do. */
@@ -89,9 +89,7 @@ const copy = (from: string, to: string) =>
       rmSync(unfinished, { force: true })
       writeFileSync(unfinished, "", { mode: 0o600 })
     })
-    yield* outsideTransaction(
-      Effect.scoped(Effect.flatMap(openReadOnly(from), (sql) => sql`VACUUM INTO ${unfinished}`))
-    )
+    yield* Effect.scoped(Effect.flatMap(openReadOnly(from), (sql) => sql`VACUUM INTO ${unfinished}`))
     yield* withFiles(to, () => {
       sync(unfinished)
       // A link fails where a name is taken; a rename would replace what has it.

@@ -1,7 +1,6 @@
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
-import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Scope from "effect/Scope"
@@ -14,8 +13,8 @@ interface Waiting<E> {
   /** Its caller has gone before it was carried out. */
   abandoned: boolean
   /** Carries the change out; gives back what tells its caller the outcome, once that is durable. */
-  readonly run: Effect.Effect<Effect.Effect<unknown>, SqlError>
-  readonly fail: (cause: Cause.Cause<E | SqlError>) => Effect.Effect<unknown>
+  readonly run: Effect.Effect<() => void, SqlError>
+  readonly fail: (cause: Cause.Cause<E | SqlError>) => void
 }
 
 /** How long a change waits for another process's lock: less than the 5 s after which clients give a daemon up. */
@@ -48,15 +47,15 @@ export const make = <E>(
       arrived.unsafeClose()
       if (batch.length === 0) return
       const exit = yield* Effect.exit(commit(Effect.forEach(batch, ({ run }) => run)))
-      if (Exit.isSuccess(exit)) return yield* Effect.all(exit.value, { discard: true })
+      if (Exit.isSuccess(exit)) {
+        for (const tell of exit.value) tell()
+        return
+      }
 
       const error = Cause.squash(exit.cause)
       const now = yield* Clock.currentTimeMillis
       const canWait = ({ since }: Waiting<E>) => isSqlError(error) && isBusy(error) && now - since < patience
-      yield* Effect.forEach(
-        batch.filter((change) => !canWait(change)),
-        ({ fail }) => fail(exit.cause)
-      )
+      for (const { fail } of batch.filter((change) => !canWait(change))) fail(exit.cause)
       const patient = batch.filter(canWait)
       if (patient.length > 0) {
         yield* Effect.sleep(retryEvery)
@@ -67,23 +66,22 @@ export const make = <E>(
     yield* Effect.forkScoped(Effect.forever(commitNext))
 
     return <A, E1>(change: Effect.Effect<A, E1 | SqlError>) =>
-      Effect.gen(function* () {
-        const outcome = yield* Deferred.make<A, E | E1 | SqlError>()
-        const entry: Waiting<E> = {
-          since: yield* Clock.currentTimeMillis,
-          abandoned: false,
-          run: Effect.flatMap(Effect.exit(change), (exit) => {
-            const error = Exit.isFailure(exit) ? Cause.squash(exit.cause) : undefined
-            return isSqlError(error) ? Effect.fail(error) : Effect.succeed(Deferred.done(outcome, exit))
-          }),
-          fail: (cause) => Deferred.failCause(outcome, cause)
-        }
-        waiting.push(entry)
-        arrived.unsafeOpen()
-        return yield* Effect.onInterrupt(Deferred.await(outcome), () =>
-          Effect.sync(() => {
+      Effect.flatMap(Clock.currentTimeMillis, (since) =>
+        Effect.async<A, E | E1 | SqlError>((resume) => {
+          const entry: Waiting<E> = {
+            since,
+            abandoned: false,
+            run: Effect.flatMap(Effect.exit(change), (exit) => {
+              const error = Exit.isFailure(exit) ? Cause.squash(exit.cause) : undefined
+              return isSqlError(error) ? Effect.fail(error) : Effect.succeed(() => resume(exit))
+            }),
+            fail: (cause) => resume(Effect.failCause(cause))
+          }
+          waiting.push(entry)
+          arrived.unsafeOpen()
+          return Effect.sync(() => {
             entry.abandoned = true
           })
-        )
-      })
+        })
+      )
   })

@@ -16,7 +16,8 @@ export interface VmList {
 }
 
 /**
- * The inventory of VM records.
+ * The inventory of VM records. What is read goes from the database to the network as JSON text, and is never made
+ * objects of on the way.
  *
  * Every change is atomic and, once its effect has succeeded, durable as far as the layer keeps records at all. Any
  * call can fail with `StoreUnavailable`; nothing has changed then, unless a layer's server was lost before it answered.
@@ -33,14 +34,13 @@ export class VmStore extends Context.Tag("nexus/VmStore")<
     readonly create: (params: CreateVm) => Effect.Effect<Vm, Conflict | StoreUnavailable>
 
     /**
-     * The records that match, newest first: by `created_at`, then the later insert. They go from the database to the
-     * network as text, never as so many objects. Pages that follow `next` hold each record once, whatever comes and goes
-     * in between.
+     * The records that match, newest first: by `created_at`, then the later insert. Pages that follow `next` hold each
+     * record once, whatever comes and goes in between.
      */
     readonly list: (query: VmQuery) => Effect.Effect<VmList, StoreUnavailable>
 
-    /** The record with that id or, where no id matches, that name. */
-    readonly get: (nameOrId: string) => Effect.Effect<Vm, NotFound | StoreUnavailable>
+    /** The record with that id or, where no id matches, that name: the JSON text of a `Vm`. */
+    readonly get: (nameOrId: string) => Effect.Effect<string, NotFound | StoreUnavailable>
 
     /** Removes the one record that `get` finds. Fails with `Conflict` when that VM is running. */
     readonly delete: (nameOrId: string) => Effect.Effect<void, NotFound | Conflict | StoreUnavailable>

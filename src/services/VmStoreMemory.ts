@@ -81,7 +81,7 @@ export const layer = (options?: { readonly initial?: ReadonlyArray<Vm>; readonly
         get: (nameOrId) =>
           Effect.flatMap(Ref.get(ref), (entries) => {
             const found = find(entries, nameOrId)
-            return found === undefined ? Effect.fail(NotFound.vm(nameOrId)) : Effect.succeed(found.vm)
+            return found === undefined ? Effect.fail(NotFound.vm(nameOrId)) : Effect.succeed(JSON.stringify(found.vm))
           }),
         delete: (nameOrId) =>
           change<void, NotFound | Conflict>((entries) => {

@@ -19,7 +19,6 @@ import { StoreUnavailable } from "../../src/domain/Errors.js"
 import type { Vm } from "../../src/domain/Vm.js"
 import * as Database from "../../src/services/Database.js"
 import { check, DatabaseRefused } from "../../src/services/DatabaseFiles.js"
-import { VmStore } from "../../src/services/VmStore.js"
 import * as VmStoreSqlite from "../../src/services/VmStoreSqlite.js"
 import {
   call,
@@ -32,7 +31,7 @@ import {
   startDaemon,
   withDatabase
 } from "../support/Processes.js"
-import { listVms } from "../support/VmLists.js"
+import { getVm, listVms } from "../support/Records.js"
 import { isFull, report, trials } from "./Report.js"
 
 const promise = "7 damage and want"
@@ -131,9 +130,8 @@ const oneLine = (message: string, path: string, say: string) => {
 /** Opens a database as nexusd does and asks for everything: the records, by list, id and name; or why not. */
 const ask = (path: string, vms: ReadonlyArray<Vm>) =>
   Effect.gen(function* () {
-    const store = yield* VmStore
     const list = yield* Effect.exit(listVms())
-    const one = (nameOrId: string) => Effect.exit(store.get(nameOrId))
+    const one = (nameOrId: string) => Effect.exit(getVm(nameOrId))
     const found = yield* Effect.forEach(vms, (vm) => Effect.all({ id: one(vm.id), name: one(vm.name) }))
     return { list, found }
   }).pipe(

@@ -16,7 +16,7 @@ const limits = {
   statement: 2_500,
   /** For a connection that was asked something to be done with it: longer, so that only a silent server exceeds it. */
   answer: 3_000,
-  /** For a transaction of this daemon's that is asked nothing, such as a list that nobody reads on. */
+  /** For a transaction of this daemon's that is asked nothing: the daemon has stopped then, as it cuts slow readers off. */
   idleTransaction: 60_000
 } as const
 

@@ -2,19 +2,13 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import type { StoreUnavailable } from "../../domain/Errors.js"
-import { Vm, type VmQuery } from "../../domain/Vm.js"
+import type { VmQuery } from "../../domain/Vm.js"
 import type { VmList } from "../VmStore.js"
 import type { PostgresDatabase, Statement } from "./PostgresDatabase.js"
+import { recordJson } from "./VmJsonPostgres.js"
 
 /** The records of one piece. */
 const pieceSize = 1000
-
-/** A row's record as JSON text, in the order of the record's fields; what is NULL is left out. */
-const json = `json_strip_nulls(row_to_json((
-  SELECT record FROM (SELECT ${Object.keys(Vm.fields)
-    .map((name) => `vms.${name}`)
-    .join(", ")}) AS record
-)))::text AS json`
 
 type Row = { readonly json: string; readonly created_at: number; readonly sequence: number }
 
@@ -42,7 +36,7 @@ const page = (query: VmQuery, limit: number): Statement => {
   const { form, text, values } = matching(query)
   return {
     name: `list ${form}`,
-    text: `SELECT ${json}, created_at, inserted AS sequence ${text} LIMIT $${values.length + 1}`,
+    text: `SELECT ${recordJson} AS json, created_at, inserted AS sequence ${text} LIMIT $${values.length + 1}`,
     values: [...values, limit + 1]
   }
 }
@@ -57,7 +51,7 @@ export const make = ({ ask, snapshot }: PostgresDatabase["Type"]) => {
       Effect.gen(function* () {
         const read = yield* snapshot
         const { text, values } = matching(query)
-        yield* read({ text: `DECLARE records NO SCROLL CURSOR FOR SELECT ${json} ${text}`, values })
+        yield* read({ text: `DECLARE records NO SCROLL CURSOR FOR SELECT ${recordJson} AS json ${text}`, values })
         const piece = Effect.map(read<Row>({ text: `FETCH ${pieceSize} FROM records` }), textOf)
         return Stream.concat(
           Stream.unfoldEffect("[", (before) =>

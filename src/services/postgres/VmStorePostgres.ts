@@ -1,32 +1,25 @@
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Schema from "effect/Schema"
 import { Conflict, NotFound, StoreUnavailable } from "../../domain/Errors.js"
-import { type CidRange, cidRange, newVm, Vm, type VmState } from "../../domain/Vm.js"
+import { type CidRange, cidRange, newVm, type Vm, type VmState } from "../../domain/Vm.js"
 import { VmStore } from "../VmStore.js"
 import { PostgresDatabase, type Statement } from "./PostgresDatabase.js"
 import { toUnavailable, violates } from "./PostgresFailure.js"
 import { cidConstraint, nameConstraint } from "./PostgresSchema.js"
+import { recordJson } from "./VmJsonPostgres.js"
 import * as VmListPostgres from "./VmListPostgres.js"
-
-/** A row is the record, with NULL where the record leaves a field out. */
-const decodeRow = Schema.decodeUnknown(Vm)
-const fromRow = (row: object) =>
-  Effect.orDie(decodeRow(Object.fromEntries(Object.entries(row).filter(([, value]) => value !== null))))
 
 const isNameTaken = violates(nameConstraint)
 
 /** How often a create is tried whose number was given away meanwhile. Each time, another create has got further. */
 const attempts = 100
 
-const columns = Object.keys(Vm.fields).join(", ")
-
 /** The record with that id, else the one with that name: two look-ups, the second only without the first. */
 const find = (nameOrId: string): Statement => ({
   name: "find",
   text: `
-    SELECT ${columns} FROM vms
+    SELECT ${recordJson} AS json FROM vms
     WHERE id = coalesce((SELECT id FROM vms WHERE id = $1), (SELECT id FROM vms WHERE name = $1))
   `,
   values: [nameOrId]
@@ -150,8 +143,8 @@ export const layer = (options?: { readonly cids?: CidRange }) =>
         get: (nameOrId) =>
           Effect.gen(function* () {
             yield* orNotFound(nameOrId)
-            const [row] = yield* database.ask(find(nameOrId))
-            return row === undefined ? yield* NotFound.vm(nameOrId) : yield* fromRow(row)
+            const [row] = yield* database.ask<{ json: string }>(find(nameOrId))
+            return row === undefined ? yield* NotFound.vm(nameOrId) : row.json
           }),
 
         delete: (nameOrId) =>
