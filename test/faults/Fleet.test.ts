@@ -13,7 +13,7 @@ const clients = 64
 /** How many creates and deletes are sent. */
 const writes = trials(20_000, 1_000)
 /** How many names all clients fight for, and after how many writes others take their place: histories stay short. */
-const contended = { names: 8, writes: 400 }
+const contended = { names: 4, writes: 200 }
 
 const sighting = ({ cid, id, name }: Vm): Sighting => ({ id, name, cid })
 const pick = <A>(all: ReadonlyArray<A>): A | undefined => all[Math.floor(Math.random() * all.length)]
@@ -106,7 +106,7 @@ class Load {
     const names = Array.from({ length: contended.names }, (_, at) => `shared-${round}-${at}`)
     const dice = Math.random()
     if (dice < 0.02) return this.list(daemon, names)
-    const kind = dice < 0.4 ? "create" : dice < 0.75 ? "delete" : "get"
+    const kind = dice < 0.35 ? "create" : dice < 0.65 ? "delete" : "get"
     await this.operate(daemon, kind, pick(names) ?? "")
   }
 
