@@ -1,3 +1,4 @@
+import { cpus } from "node:os"
 import { startGenerator } from "./generator.mjs"
 import { startPostgres } from "./postgres.mjs"
 import { statementsOf } from "./postgres-statements.mjs"
@@ -14,10 +15,17 @@ const records = 1_000
 const counts = [1, 2, 4]
 
 /** @typedef {import("./servers.mjs").Server} Server */
-/** @typedef {{ rate: number, server: number, postgres: number, generator: number, cores: number }} Driven */
+/** @typedef {{ rate: number, server: number, postgres: number, generator: number, cores: number, machine: number }} Driven */
 
 /** @param {ReadonlyArray<number>} values */
 const sum = (values) => values.reduce((total, value) => total + value, 0)
+
+/** Milliseconds that all cores together have had, and that they have computed, whoever for. */
+const machineTime = () => {
+  const times = cpus().map((core) => core.times)
+  const all = sum(times.flatMap((one) => Object.values(one)))
+  return { all, busy: all - sum(times.map(({ idle }) => idle)) }
+}
 
 /**
  * What several daemons on one PostgreSQL do, beside as many raw servers on the same, and what one does beside one on
@@ -43,18 +51,18 @@ export const measurePostgres = async ({ postgres: { each, millis, profiled, roun
   /**
    * @param {ReadonlyArray<Server>} used
    * @param {(clients: number) => Omit<import("./load.mjs").Job, "port" | "connections">} job
-   * @returns {Promise<Driven>} with microseconds for each answer, and how many cores were computing
+   * @returns {Promise<Driven>} with microseconds for each answer, how many cores that kept busy, and how many were busy
    */
   const drive = async (used, job) => {
     const computed = () => ({ server: sum(used.map(({ pid }) => cpuTime(pid))), postgres: postgres.cpu() })
-    const before = computed()
+    const before = { ...computed(), machine: machineTime() }
     const outcomes = await Promise.all(
       used.flatMap(({ port }, at) => {
         const clients = connections / used.length
         return generators[at]?.run({ ...job(clients), port, connections: clients }) ?? []
       })
     )
-    const after = computed()
+    const after = { ...computed(), machine: machineTime() }
     const answers = sum(outcomes.map((outcome) => outcome.answers))
     const longest = Math.max(...outcomes.map((outcome) => outcome.millis))
     const spent = {
@@ -67,7 +75,8 @@ export const measurePostgres = async ({ postgres: { each, millis, profiled, roun
       server: (spent.server / answers) * 1000,
       postgres: (spent.postgres / answers) * 1000,
       generator: (spent.generator / answers) * 1000,
-      cores: sum(Object.values(spent)) / longest
+      cores: sum(Object.values(spent)) / longest,
+      machine: (cpus().length * (after.machine.busy - before.machine.busy)) / (after.machine.all - before.machine.all)
     }
   }
   /** @param {number} count */
@@ -112,13 +121,14 @@ export const measurePostgres = async ({ postgres: { each, millis, profiled, roun
   const rates = (who) => (driven[who] ?? []).map(({ rate }) => rate)
   /**
    * @param {string} who
-   * @param {"server" | "postgres" | "generator" | "cores"} what
+   * @param {"server" | "postgres" | "generator" | "cores" | "machine"} what
    */
   const typical = (who, what) => figure(median((driven[who] ?? []).map((one) => one[what])))
   /** @param {string} who */
   const costs = (who) =>
     `${typical(who, "server")} µs of computing in its Node.js, ${typical(who, "postgres")} µs in PostgreSQL and ` +
-    `${typical(who, "generator")} µs in the load generator, which together kept ${typical(who, "cores")} cores busy`
+    `${typical(who, "generator")} µs in the load generator, which together kept ${typical(who, "cores")} cores busy of ` +
+    `the ${cpus().length}, and ${typical(who, "machine")} were busy with whatever the machine did`
   /** @param {number} count */
   const named = (count) => (count === 1 ? "one daemon" : `${count} daemons`)
 
@@ -147,7 +157,8 @@ export const measurePostgres = async ({ postgres: { each, millis, profiled, roun
       goal: { atLeast: 1.5 },
       shows:
         `The ratio went ${spread(rates(all), rates(one))}. With one daemon a create costs ${costs(one)}; ` +
-        `with ${most} it costs ${costs(all)}.${profiles.creates}`
+        `with ${most} it costs ${costs(all)}. Once no core is idle, more daemons bring nothing: the raw servers went from ` +
+        `${figure(median(rates("raw creates 1")))}/s to ${figure(median(rates(`raw creates ${most}`)))}/s.${profiles.creates}`
     },
     {
       path: "PostgreSQL: gets, one daemon",
