@@ -49,7 +49,7 @@ const onGet = async (path, response) => {
 }
 
 const server = createServer((request, response) => {
-  if (request.method === "GET") return onGet(request.url ?? "", response)
+  if (request.method === "GET") return void onGet(request.url ?? "", response)
   let body = ""
   request.setEncoding("utf8")
   request.on("data", (part) => {
