@@ -1,4 +1,4 @@
-import { chmodSync, existsSync, statSync, writeFileSync } from "node:fs"
+import { chmodSync, existsSync, writeFileSync } from "node:fs"
 import { dirname } from "node:path"
 import * as SqlClient from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
@@ -11,7 +11,7 @@ import type * as Scope from "effect/Scope"
 import { StoreUnavailable } from "../domain/Errors.js"
 import { DatabaseStatus } from "../domain/Health.js"
 import { makeFolder } from "../system/UserFolders.js"
-import { cannotUse, copyOnce, DatabaseRefused, look, refuse, withFiles } from "./DatabaseFiles.js"
+import { cannotUse, copyOnce, DatabaseRefused, fileAt, look, refuse, withFiles } from "./DatabaseFiles.js"
 import { create, drop, inspect, isUnusable } from "./DatabaseSchema.js"
 import * as GroupCommit from "./GroupCommit.js"
 import {
@@ -55,7 +55,7 @@ const whileBusy = Schedule.jittered(Schedule.spaced("20 millis")).pipe(Schedule.
 const isHeld = (error: unknown) => isSqlError(error) && isBusy(error)
 
 /** Waits for another process's lock without holding up the event loop, which SQLite's own busy handler would. */
-const retryBusy = <A, E, R>(effect: Effect.Effect<A, E | SqlError, R>) =>
+export const retryBusy = <A, E, R>(effect: Effect.Effect<A, E | SqlError, R>) =>
   // To set up a retry costs more than most queries.
   Effect.catchIf(effect, isHeld, () => Effect.retry(effect, { while: isHeld, schedule: whileBusy }))
 
@@ -107,7 +107,7 @@ const checkDurability = (sql: SqlClient.SqlClient, path: string) =>
   })
 
 /** Opens the file at `path`, made if there is none, and leaves it with the current schema or untouched. */
-const prepare = (path: string) =>
+export const prepare = (path: string) =>
   Effect.gen(function* () {
     yield* withFiles(path, () => makeFolder(dirname(path)))
     const found = existsSync(path) ? yield* look(path) : undefined
@@ -135,16 +135,6 @@ const sizes = `SELECT
   (SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name NOT GLOB 'sqlite_*') AS table_count,
   (SELECT page_count * page_size FROM pragma_page_count, pragma_page_size) AS size_bytes`
 const decodeStatus = Schema.decodeUnknown(DatabaseStatus)
-
-/** Which file is at a path, if there is one. */
-const fileAt = (path: string): string | undefined => {
-  try {
-    const { dev, ino } = statSync(path, { bigint: true })
-    return `${dev}:${ino}`
-  } catch {
-    return undefined
-  }
-}
 
 /** The database at `path`, with its schema made or upgraded as need be. */
 export const layer = (path: string): Layer.Layer<Database | StoreStatus | SqlClient.SqlClient, DatabaseRefused> =>

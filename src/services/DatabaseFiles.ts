@@ -39,8 +39,8 @@ import { codeOf, isBusy, isSqlError } from "./SqliteFailure.js"
 /** A database can't be used; `message` says what was found and what to do. */
 export class DatabaseRefused extends Data.TaggedError("DatabaseRefused")<{ readonly message: string }> {}
 
-const advice = (contents: Unusable): string => {
-  const elsewhere = "give another file with --db PATH"
+const advice = (contents: Unusable, option: string): string => {
+  const elsewhere = `give another file with ${option} PATH`
   switch (contents._tag) {
     case "Newer":
       return `has schema version ${contents.version}, made by a newer nexusd (this one knows ${schemaVersion}): upgrade nexusd, or ${elsewhere}`
@@ -54,9 +54,9 @@ const advice = (contents: Unusable): string => {
 /** SQLite's messages may quote a whole schema; a refusal is one line. */
 const oneLine = (text: string): string => text.replace(/\s+/g, " ")
 
-/** Says what was found in a database that can't be used, and what to do about it. */
-export const refuse = (path: string, contents: Unusable): DatabaseRefused =>
-  new DatabaseRefused({ message: `${path} ${oneLine(advice(contents))}` })
+/** Says what was found in a database that can't be used, and what to do about it, with the option that names a file. */
+export const refuse = (path: string, contents: Unusable, option = "--db"): DatabaseRefused =>
+  new DatabaseRefused({ message: `${path} ${oneLine(advice(contents, option))}` })
 
 /** Any failure with a file, said of that file. */
 export const cannotUse =
@@ -67,6 +67,16 @@ export const cannotUse =
       : new DatabaseRefused({
           message: `cannot use ${path}: ${oneLine(String(isSqlError(cause) ? cause.cause : cause))}`
         })
+
+/** Which file is at a path, if there is one. */
+export const fileAt = (path: string): string | undefined => {
+  try {
+    const { dev, ino } = statSync(path, { bigint: true })
+    return `${dev}:${ino}`
+  } catch {
+    return undefined
+  }
+}
 
 /** Does something with files, all of which may fail. */
 export const withFiles = <A>(path: string, use: () => A) => Effect.try({ try: use, catch: cannotUse(path) })
@@ -146,30 +156,39 @@ const inspectBytes = (path: string): Contents => {
   return Current()
 }
 
-/** Reads a database file of which not a byte is changed. */
-const reading = <A, E>(path: string, use: (sql: SqlClient) => Effect.Effect<A, E | SqlError>) =>
-  Effect.flatMap(openReadOnly(path), use).pipe(
-    // A transaction that was cut off must be rolled back before the file can be read: that is done to a copy.
-    Effect.catchIf(
-      // Nor can a file in a folder that can't be written to be read where it is, if it has a write-ahead log.
-      (error) => isSqlError(error) && /^SQLITE_(READONLY|CANTOPEN)/.test(codeOf(error.cause)),
-      () =>
-        Effect.gen(function* () {
-          const folder = yield* Effect.acquireRelease(
-            Effect.sync(() => mkdtempSync(join(tmpdir(), "nexus-"))),
-            (name) => Effect.sync(() => rmSync(name, { recursive: true }))
-          )
-          const same = join(folder, "nexus.db")
-          yield* withFiles(path, () => {
-            for (const part of ["", "-wal", "-journal"]) {
-              if (existsSync(path + part)) copyFileSync(path + part, same + part)
-            }
-          })
-          return yield* Effect.flatMap(openReadWrite(same), use)
-        })
+/** A file with a transaction that was cut off, or with a log in a folder that can't be written to. */
+const isUnreadable = (error: unknown) => isSqlError(error) && /^SQLITE_(READONLY|CANTOPEN)/.test(codeOf(error.cause))
+
+/** Opens a database file for reading, or a copy of it where it can't be read as it is: not a byte of it is changed. */
+export const openForReading = (path: string) =>
+  openReadOnly(path).pipe(
+    // What else is wrong with it is told by who reads on.
+    Effect.tap((sql) =>
+      Effect.catchIf(
+        sql`SELECT count(*) FROM sqlite_master`,
+        (error) => !isUnreadable(error),
+        () => Effect.void
+      )
     ),
-    Effect.scoped
+    Effect.catchIf(isUnreadable, () =>
+      Effect.gen(function* () {
+        const folder = yield* Effect.acquireRelease(
+          Effect.sync(() => mkdtempSync(join(tmpdir(), "nexus-"))),
+          (name) => Effect.sync(() => rmSync(name, { recursive: true }))
+        )
+        const same = join(folder, "nexus.db")
+        yield* withFiles(path, () => {
+          for (const part of ["", "-wal", "-journal"]) {
+            if (existsSync(path + part)) copyFileSync(path + part, same + part)
+          }
+        })
+        return yield* openReadWrite(same)
+      })
+    )
   )
+
+const reading = <A, E>(path: string, use: (sql: SqlClient) => Effect.Effect<A, E | SqlError>) =>
+  Effect.scoped(Effect.flatMap(openForReading(path), use))
 
 /** Finds out what a database file holds. */
 export const look = (path: string) =>
@@ -182,18 +201,18 @@ const countVms = (sql: SqlClient) =>
   Effect.map(sql<{ vms: number }>`SELECT count(*) AS vms FROM vms`, ([row]) => row?.vms ?? 0)
 
 /** Checks every page, index and constraint of a database; gives back the number of VM records. */
-export const check = (path: string): Effect.Effect<number, DatabaseRefused> =>
+export const check = (path: string, option?: string): Effect.Effect<number, DatabaseRefused> =>
   Effect.gen(function* () {
     if (!existsSync(path)) return yield* new DatabaseRefused({ message: `${path} does not exist` })
     const contents = yield* look(path)
-    if (isUnusable(contents)) return yield* refuse(path, contents)
+    if (isUnusable(contents)) return yield* refuse(path, contents, option)
     if (contents._tag !== "Current") {
       return yield* new DatabaseRefused({ message: `${path} does not have schema version ${schemaVersion}` })
     }
     const { problem, vms } = yield* reading(path, (sql) =>
       Effect.all({ problem: findDamage(sql), vms: Effect.orElseSucceed(countVms(sql), () => 0) })
     )
-    return problem === undefined ? vms : yield* refuse(path, Damaged({ found: problem }))
+    return problem === undefined ? vms : yield* refuse(path, Damaged({ found: problem }), option)
   }).pipe(Effect.mapError(cannotUse(path)))
 
 /** Writes a verified copy of a database, live or not, to a file that does not exist yet. */

@@ -25,11 +25,9 @@ export interface Program<Name extends string, E, A> {
   readonly tree: CommandTree
   /** Options of the root command that take a value and may stand anywhere on the line. */
   readonly globals: ReadonlyArray<string>
-  /** Whether the root command does something without a command below it. */
+  /** Whether the root command does something without a command below it: it goes on until it is told to stop then. */
   readonly runsAlone: boolean
   readonly failure: (error: E) => Failure
-  /** The exit code when SIGINT or SIGTERM ends it. */
-  readonly interrupted: ExitCode
 }
 
 /**
@@ -142,12 +140,14 @@ const execute = <Name extends string, E, A>(program: Program<Name, E, A>, argv: 
 
 /** Runs a program as this process: with its arguments, on its streams, to its exit code. */
 export const main = <Name extends string, E, A>(program: Program<Name, E, A>): void => {
+  const { path } = locate(program.tree, hoist(process.argv.slice(2), program.globals))
+  const goesOn = program.runsAlone && path.length === 1
   NodeRuntime.runMain(execute(program, process.argv), {
     disableErrorReporting: true,
     disablePrettyLogger: true,
     teardown: (exit, onExit) => {
       if (Exit.isSuccess(exit)) return onExit(typeof exit.value === "number" ? exit.value : ExitCode.ok)
-      if (Cause.isInterruptedOnly(exit.cause)) return onExit(program.interrupted)
+      if (Cause.isInterruptedOnly(exit.cause)) return onExit(goesOn ? ExitCode.ok : ExitCode.interrupted)
       process.stderr.write(`Error: internal error in ${program.name}\n  ${String(Cause.squash(exit.cause))}\n`)
       return onExit(ExitCode.failure)
     }

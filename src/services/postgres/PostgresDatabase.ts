@@ -1,7 +1,5 @@
-import * as Reactivity from "@effect/experimental/Reactivity"
 import * as SqlClient from "@effect/sql/SqlClient"
 import { SqlError } from "@effect/sql/SqlError"
-import * as PgClient from "@effect/sql-pg/PgClient"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -9,23 +7,16 @@ import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
-import type { PoolClient, QueryResultRow } from "pg"
+import type { QueryResultRow } from "pg"
 import { StoreUnavailable } from "../../domain/Errors.js"
 import { DatabaseStatus } from "../../domain/Health.js"
 import { DatabaseRefused } from "../DatabaseFiles.js"
 import { StoreStatus } from "../StoreStatus.js"
-import { describe, isPermanent, isSqlError, isUnconnected, toUnavailable, unconnected } from "./PostgresFailure.js"
-import { makePool, snapshots } from "./PostgresPool.js"
+import { connections, query, type Statement } from "./PostgresConnection.js"
+import { cannotUse, isPermanent, isSqlError, toUnavailable, unconnected } from "./PostgresFailure.js"
+import { serving, snapshots } from "./PostgresPool.js"
 import { objection, settle } from "./PostgresSchema.js"
 import type { PostgresTarget } from "./PostgresUrl.js"
-
-/** A statement, with its values as `$1`, `$2` and so on. */
-export interface Statement {
-  /** A connection plans a statement once that has a name. The text is the same wherever the name is. */
-  readonly name?: string
-  readonly text: string
-  readonly values?: ReadonlyArray<unknown>
-}
 
 /** The PostgreSQL database that this daemon shares with others, reached, checked and set up. */
 export class PostgresDatabase extends Context.Tag("nexus/PostgresDatabase")<
@@ -57,31 +48,15 @@ const startPatience = Duration.seconds(30)
 
 const decodeStatus = Schema.decodeUnknown(DatabaseStatus)
 
-/** pg's pool, ended with the scope; connections that hang at that time are cut. */
-const openPool = (target: PostgresTarget) =>
-  Effect.acquireRelease(
-    Effect.try({
-      try: () => makePool(target),
-      catch: (error) => new DatabaseRefused({ message: `cannot use ${target.shown}: ${String(error)}` })
-    }),
-    ({ abandonAll, pool }) =>
-      Effect.promise(() => pool.end()).pipe(
-        Effect.interruptible,
-        Effect.timeoutOption("1 second"),
-        Effect.zipRight(Effect.sync(abandonAll))
-      )
-  )
-
 /** Waits for a server that is not there yet; says so once. */
 const waitFor = (target: PostgresTarget, time: Duration.Duration) => {
   let isSaid = false
-  const unreachable = (error: SqlError) => `cannot use ${target.shown}: ${describe(error)}`
   return <A, E, R>(open: Effect.Effect<A, E | SqlError, R>) =>
     open.pipe(
       Effect.tapError((error) => {
         if (!isSqlError(error) || isPermanent(error) || isSaid) return Effect.void
         isSaid = true
-        return Effect.logWarning(`${unreachable(error)}; trying again for ${Duration.format(time)}`)
+        return Effect.logWarning(`${cannotUse(target.shown)(error).message}; trying again for ${Duration.format(time)}`)
       }),
       Effect.retry({
         while: (error) => isSqlError(error) && !isPermanent(error),
@@ -91,7 +66,7 @@ const waitFor = (target: PostgresTarget, time: Duration.Duration) => {
           Schedule.upTo(time)
         )
       }),
-      Effect.catchIf(isSqlError, (error) => new DatabaseRefused({ message: unreachable(error) }))
+      Effect.catchIf(isSqlError, cannotUse(target.shown))
     )
 }
 
@@ -105,24 +80,7 @@ export const layer = (
 ): Layer.Layer<PostgresDatabase | StoreStatus | SqlClient.SqlClient, DatabaseRefused> =>
   Layer.scopedContext(
     Effect.gen(function* () {
-      const { isClient, pool, way, ways } = yield* openPool(target)
-      const sql = yield* PgClient.fromPool({ acquire: Effect.succeed(pool) }).pipe(Effect.orDie)
-
-      /** Goes the next way to a server, if there is one, as long as nothing was asked of any. */
-      const everyWay = <A, E, R>(
-        statement: Effect.Effect<A, E | SqlError, R>,
-        left = ways - 1
-      ): Effect.Effect<A, E | SqlError, R> =>
-        left === 0
-          ? statement
-          : Effect.suspend(() => {
-              const before = way()
-              return Effect.catchIf(
-                statement,
-                (error) => isUnconnected(error) && way() !== before,
-                () => everyWay(statement, left - 1)
-              )
-            })
+      const { everyWay, pool, sql, transaction } = yield* connections(target, serving)
 
       const contents = yield* waitFor(
         target,
@@ -130,10 +88,6 @@ export const layer = (
       )(everyWay(settle(sql)))
       const problem = objection(contents)
       if (problem !== undefined) return yield* new DatabaseRefused({ message: `${target.shown} ${problem}` })
-
-      /** On pg itself: @effect/sql has no named statements, and what it does beside takes as long as the statement. */
-      const query = <Row extends QueryResultRow>(client: PoolClient, { name, text, values = [] }: Statement) =>
-        client.query<Row, Array<unknown>>({ ...(name !== undefined && { name }), text, values: [...values] })
 
       const once = <Row extends QueryResultRow>(statement: Statement) =>
         Effect.async<ReadonlyArray<Row>, SqlError>((resume) => {
@@ -170,43 +124,14 @@ export const layer = (
           Effect.zipRight(Effect.addFinalizer(() => taken.release(1)))
         )
       )
-      const connect = Effect.async<PoolClient, SqlError>((resume) =>
-        pool.connect((cause, client) =>
-          resume(client === undefined ? new SqlError({ cause, message: unconnected }) : Effect.succeed(client))
-        )
-      )
-      /** A connection that may be kept for long, and must answer each statement in time. */
-      const connection = Effect.acquireRelease(
-        Effect.map(everyWay(connect), (client) => {
-          if (isClient(client)) client.answered()
-          return { client, isSound: true }
-        }),
-        ({ client, isSound }) => Effect.sync(() => client.release(!isSound))
-      )
       const snapshot = Effect.gen(function* () {
         yield* place
-        const held = yield* Effect.catchAll(connection, toUnavailable)
-        const { client } = held
-        const read = <Row extends QueryResultRow>(statement: Statement) =>
-          Effect.tryPromise({
-            try: () => {
-              if (isClient(client)) client.expectAnswer()
-              return query<Row>(client, statement)
-            },
-            catch: (cause) => {
-              held.isSound = false
-              return new SqlError({ cause })
-            }
-          }).pipe(
-            Effect.ensuring(Effect.sync(() => isClient(client) && client.answered())),
-            Effect.uninterruptible,
-            Effect.map(({ rows }) => rows),
-            Effect.catchAll(toUnavailable)
-          )
-        yield* Effect.acquireRelease(read({ text: "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" }), () =>
-          held.isSound ? Effect.ignore(read({ text: "ROLLBACK" })) : Effect.void
+        const read = yield* Effect.catchAll(
+          transaction("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"),
+          toUnavailable
         )
-        return read
+        return <Row extends QueryResultRow>(statement: Statement) =>
+          Effect.catchAll(read<Row>(statement), toUnavailable)
       })
 
       const status = StoreStatus.of({
@@ -225,4 +150,4 @@ export const layer = (
         Context.add(SqlClient.SqlClient, sql)
       )
     })
-  ).pipe(Layer.provide(Reactivity.layer))
+  )

@@ -1,6 +1,7 @@
 import { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import { StoreUnavailable } from "../../domain/Errors.js"
+import { DatabaseRefused } from "../DatabaseFiles.js"
 
 export const isSqlError = (error: unknown): error is SqlError => error instanceof SqlError
 
@@ -26,11 +27,19 @@ export const unconnected = "Failed to acquire connection"
 export const isUnconnected = (error: unknown): boolean => isSqlError(error) && error.message.startsWith(unconnected)
 
 /** What went wrong, in one line, for the log and for who starts the daemon. */
-export const describe = ({ cause }: SqlError): string => {
+const describe = ({ cause }: SqlError): string => {
   // A name with several addresses fails with one error for each.
   const first: unknown = cause instanceof AggregateError ? cause.errors[0] : cause
   return (first instanceof Error ? first.message : String(first)).replace(/\s+/g, " ")
 }
+
+/** Any failure with a server, said of that server. */
+export const cannotUse =
+  (shown: string) =>
+  (cause: unknown): DatabaseRefused =>
+    cause instanceof DatabaseRefused
+      ? cause
+      : new DatabaseRefused({ message: `cannot use ${shown}: ${isSqlError(cause) ? describe(cause) : String(cause)}` })
 
 /** Failures that waiting won't mend: who starts the daemon must do something. */
 export const isPermanent = (error: SqlError): boolean =>

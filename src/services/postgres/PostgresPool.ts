@@ -4,21 +4,26 @@ import { type Route, routesOf } from "./PostgresRoutes.js"
 import type { PostgresTarget, SessionAttributes } from "./PostgresUrl.js"
 
 /**
- * Times, in milliseconds. A client gives the daemon up after 5 s: by then it has been told.
+ * Times, in milliseconds.
  *
  * A server that is stopped dead leaves its sockets open, and one that is paused still takes connections: neither is
  * heard of but by waiting.
  */
-const limits = {
+export interface Patience {
   /** For a connection: to be made, or to come free. */
-  connect: 1_500,
+  readonly connect: number
   /** For the server to have done with a statement. */
-  statement: 2_500,
+  readonly statement: number
   /** For a connection that was asked something to be done with it: longer, so that only a silent server exceeds it. */
-  answer: 3_000,
-  /** For a transaction of this daemon's that is asked nothing: the daemon has stopped then, as it cuts slow readers off. */
-  idleTransaction: 60_000
-} as const
+  readonly answer: number
+  /** For a transaction that is asked nothing: its program has stopped then, as it cuts slow readers off itself. */
+  readonly idleTransaction: number
+}
+
+/** For what clients wait for. They give the daemon up after 5 s: by then they have been told. */
+export const serving: Patience = { connect: 1_500, statement: 2_500, answer: 3_000, idleTransaction: 60_000 }
+/** For what goes over all records. */
+export const copying: Patience = { connect: 5_000, statement: 120_000, answer: 125_000, idleTransaction: 600_000 }
 
 /** Statements at a time, beside the lists that are read piece by piece. */
 const statements = 10
@@ -36,7 +41,7 @@ const asked: Readonly<Record<Exclude<SessionAttributes, "any">, string>> = {
  * Connections that went another way are closed as soon as they are idle, lest a server that was given up be written to
  * when it comes back.
  */
-export const makePool = (target: PostgresTarget) => {
+export const makePool = (target: PostgresTarget, patience: Patience) => {
   const routes = routesOf(target)
   const living = new Set<Client>()
   let current = 0
@@ -105,7 +110,7 @@ export const makePool = (target: PostgresTarget) => {
         this.abandon(reason)
         closeIdle(({ route }) => route === this.route, reason)
         fail(this.route, false)
-      }, limits.answer)
+      }, patience.answer)
     }
 
     answered() {
@@ -145,11 +150,11 @@ export const makePool = (target: PostgresTarget) => {
     options: target.options,
     application_name: target.applicationName ?? "nexusd",
     max: statements + snapshots,
-    connectionTimeoutMillis: limits.connect,
+    connectionTimeoutMillis: patience.connect,
     ...(target.sessionAttributes === "any" ? {} : { verify: verifying(asked[target.sessionAttributes]) }),
     // The server too stops working on what nobody waits for any more.
-    statement_timeout: limits.statement,
-    idle_in_transaction_session_timeout: limits.idleTransaction,
+    statement_timeout: patience.statement,
+    idle_in_transaction_session_timeout: patience.idleTransaction,
     keepAlive: true,
     idleTimeoutMillis: 30_000
   })

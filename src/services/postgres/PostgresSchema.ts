@@ -85,7 +85,7 @@ const objectsIn = (sql: SqlClient) => sql<{ name: string }>`
 `
 
 /** Reads the schema and decides what it is. Changes nothing. */
-const inspect = (sql: SqlClient): Effect.Effect<Contents, SqlError> =>
+export const inspect = (sql: SqlClient): Effect.Effect<Contents, SqlError> =>
   Effect.gen(function* () {
     const names = (yield* objectsIn(sql)).map(({ name }) => name)
     if (names.length === 0) return Empty()
@@ -127,9 +127,9 @@ export const settle = (sql: SqlClient): Effect.Effect<Contents, SqlError> =>
     )
   })
 
-/** Why a schema can't be used, and what to do about it; nothing if it can. */
-export const objection = (contents: Contents): string | undefined => {
-  const elsewhere = "give another database or schema with --db"
+/** Why a schema can't be used, and what to do about it, with the option that names one; nothing if it can. */
+export const objection = (contents: Contents, option = "--db"): string | undefined => {
+  const elsewhere = `give another database or schema with ${option}`
   switch (contents._tag) {
     case "Empty":
     case "Current":

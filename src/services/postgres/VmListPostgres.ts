@@ -4,7 +4,8 @@ import * as Stream from "effect/Stream"
 import type { StoreUnavailable } from "../../domain/Errors.js"
 import type { VmQuery } from "../../domain/Vm.js"
 import type { VmList } from "../VmStore.js"
-import type { PostgresDatabase, Statement } from "./PostgresDatabase.js"
+import type { Statement } from "./PostgresConnection.js"
+import type { PostgresDatabase } from "./PostgresDatabase.js"
 import { recordJson } from "./VmJsonPostgres.js"
 
 /** The records of one piece. */

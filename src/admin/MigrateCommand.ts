@@ -1,0 +1,35 @@
+import * as Command from "@effect/cli/Command"
+import * as Options from "@effect/cli/Options"
+import * as Console from "effect/Console"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import { parseDatabase, showDatabase } from "../services/DatabaseChoice.js"
+import { DatabaseRefused } from "../services/DatabaseFiles.js"
+import { migrate } from "../services/Migration.js"
+import { progress } from "../system/Progress.js"
+
+const database = (name: "from" | "to", description: string) =>
+  Options.text(name).pipe(Options.withPseudoName("PATH|URL"), Options.withDescription(description))
+
+const parse = (name: "from" | "to", text: string) =>
+  Either.mapLeft(parseDatabase(text), (problem) => new DatabaseRefused({ message: `--${name}: ${problem}` }))
+
+/** `nexusd migrate`. */
+export const migrateCommand = Command.make(
+  "migrate",
+  {
+    from: database("from", "The database to copy, a path or a postgres:// URL, which stays as it is"),
+    to: database("to", "The database to fill, a path or a postgres:// URL, which must be empty or not exist yet")
+  },
+  ({ from, to }) =>
+    Effect.gen(function* () {
+      const source = yield* parse("from", from)
+      const target = yield* parse("to", to)
+      const vms = yield* Effect.scoped(Effect.flatMap(progress, (tell) => migrate(source, target, tell)))
+      yield* Console.log(`Migrated ${vms} VMs from ${showDatabase(source)} to ${showDatabase(target)}`)
+    })
+).pipe(
+  Command.withDescription(
+    "Copy all records into another database, whole or not at all. Stop the nexusd of the source first: what it writes after this has begun is not carried over"
+  )
+)

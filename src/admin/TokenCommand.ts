@@ -1,0 +1,35 @@
+import * as Args from "@effect/cli/Args"
+import * as Command from "@effect/cli/Command"
+import * as Console from "effect/Console"
+import * as Effect from "effect/Effect"
+import { defaultTokenPath } from "../services/Config.js"
+import { newToken } from "../system/Token.js"
+
+/** `nexusd token new`. */
+export const tokenNewCommand = Command.make(
+  "new",
+  {
+    file: Args.text({ name: "FILE" }).pipe(
+      Args.withDescription(`Where to put it (default: ${defaultTokenPath()})`),
+      Args.withDefault(defaultTokenPath())
+    )
+  },
+  ({ file }) =>
+    Effect.gen(function* () {
+      yield* newToken(file)
+      yield* Console.log(
+        [
+          `Made ${file}`,
+          "",
+          `  For nexusd, in nexus.yaml:      api: { token_file: "${file}" }`,
+          `  For nexusctl, in config.yaml:   token_file: "${file}"`
+        ].join("\n")
+      )
+    })
+).pipe(Command.withDescription("Make a token that every request must carry then"))
+
+/** `nexusd token`. */
+export const tokenCommand = Command.make("token").pipe(
+  Command.withDescription("Manage the token that guards the API"),
+  Command.withSubcommands([tokenNewCommand])
+)

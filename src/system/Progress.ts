@@ -1,0 +1,36 @@
+import * as Effect from "effect/Effect"
+
+/** Shows how much has been done of something, and of how much. */
+export type Progress = (doing: string, done: number, total: number) => Effect.Effect<void>
+
+const write = (text: string) => void process.stderr.write(text)
+const clearLine = "\r\u001b[K"
+
+/** One line that is written over and over, and is gone at the end. */
+const forPeople = (): Progress => {
+  let next = 0
+  return (doing, done, total) =>
+    Effect.sync(() => {
+      if (Date.now() < next && done < total) return
+      next = Date.now() + 100
+      write(`${clearLine}${doing}: ${done} of ${total}`)
+    })
+}
+
+/** A line for each thing that is begun, and one now and then. */
+const forLogs = (): Progress => {
+  let before = ""
+  let next = 0
+  return (doing, done, total) =>
+    Effect.sync(() => {
+      if (doing === before && Date.now() < next) return
+      before = doing
+      next = Date.now() + 10_000
+      write(`${doing}: ${done} of ${total}\n`)
+    })
+}
+
+/** Shows progress on stderr for as long as the scope lasts. */
+export const progress = process.stderr.isTTY
+  ? Effect.acquireRelease(Effect.sync(forPeople), () => Effect.sync(() => write(clearLine)))
+  : Effect.sync(forLogs)
