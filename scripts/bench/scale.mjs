@@ -14,8 +14,8 @@ const full = {
   list: { rounds: 25, warm: 10 },
   longList: { rounds: 5, lists: 3 },
   growth: { rounds: 7, warm: 4_000, burst: 640, sizes: [100, 1_000, 10_000, 100_000], charted: true },
-  postgres: { rounds: 5, each: 2_000, millis: 1_000, warm: 6_000, profiled: 10_000 },
-  postgresGrowth: { rounds: 7, creates: 100, gets: 500, warm: 3_000, sizes: [1_000, 10_000, 100_000, 1_000_000] }
+  postgres: { rounds: 5, each: 1_500, millis: 700, warm: 5_000, profiled: 10_000 },
+  postgresGrowth: { rounds: 5, creates: 100, gets: 500, warm: 1_500, sizes: [1_000, 10_000, 100_000, 1_000_000] }
 }
 
 /** @type {Scale} */
