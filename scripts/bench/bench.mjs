@@ -1,7 +1,9 @@
 // Measures Nexus beside raw baselines and prints what came of it, goal by goal. A full run writes docs/benchmarks.md and
 // docs/benchmarks.svg too.
 //
-// node scripts/bench/bench.mjs [--quick] [--check]
+// node scripts/bench/bench.mjs [--quick] [--check] [--postgres]
+//
+// --postgres measures what needs PostgreSQL alone, and writes nothing.
 import { writeFileSync } from "node:fs"
 import { parseArgs } from "node:util"
 import { chart } from "./chart.mjs"
@@ -15,15 +17,22 @@ import { measureGrowth } from "./measure-growth.mjs"
 import { measureList } from "./measure-list.mjs"
 import { measureLongList } from "./measure-long-list.mjs"
 import { measureMemory } from "./measure-memory.mjs"
+import { measurePostgres } from "./measure-postgres.mjs"
+import { measurePostgresGrowth } from "./measure-postgres-growth.mjs"
 import { measureStart } from "./measure-start.mjs"
-import { report } from "./report.mjs"
+import { hasPostgres } from "./postgres.mjs"
+import { postgresGrowthTable, report } from "./report.mjs"
 import { isMet, table } from "./row.mjs"
 import { scaleOf } from "./scale.mjs"
 import { makeSchema } from "./seed.mjs"
 import { figure } from "./statistics.mjs"
 
 const { values: flags } = parseArgs({
-  options: { quick: { type: "boolean", default: false }, check: { type: "boolean", default: false } }
+  options: {
+    quick: { type: "boolean", default: false },
+    check: { type: "boolean", default: false },
+    postgres: { type: "boolean", default: false }
+  }
 })
 const scale = scaleOf(flags.quick)
 
@@ -50,31 +59,36 @@ const fsync = timeFsync()
 
 /** @type {Array<import("./row.mjs").Row>} */
 const rows = []
-for (const measure of [
-  measureCli,
-  measureStart,
-  measureMemory,
-  measureCreates,
-  measureGets,
-  measureList,
-  measureLongList
-]) {
-  rows.push(...(await timed(measure.name, measure(scale, generator))))
-}
-const { growth, rows: grown } = await timed("measureGrowth", measureGrowth(scale, generator))
+const alone = flags.postgres
+  ? []
+  : [measureCli, measureStart, measureMemory, measureCreates, measureGets, measureList, measureLongList]
+for (const measure of alone) rows.push(...(await timed(measure.name, measure(scale, generator))))
+const { growth, rows: grown } = flags.postgres
+  ? { growth: [], rows: [] }
+  : await timed("measureGrowth", measureGrowth(scale, generator))
 rows.push(...grown)
+if (hasPostgres) rows.push(...(await timed("measurePostgres", measurePostgres(scale))))
+else console.error("PostgreSQL: skipped, since its initdb and pg_ctl are missing")
+const { growth: postgresGrowth, rows: postgresGrown } = hasPostgres
+  ? await timed("measurePostgresGrowth", measurePostgresGrowth(scale, generator))
+  : { growth: [], rows: [] }
+rows.push(...postgresGrown)
 generator.stop()
 clearTimeout(limit)
 
 const about = machine()
 console.log(about.map(([what, value]) => `${what}: ${value}`).join("\n"))
 console.log(`fdatasync of 4 KiB: ${figure(fsync)} ms\n\n${table(rows)}\n`)
-for (const { path, shows } of rows.filter((row) => !isMet(row))) console.log(`${path}: ${shows}`)
+for (const { path, shows } of rows.filter((row) => flags.postgres || !isMet(row))) console.log(`${path}: ${shows}`)
+if (flags.postgres) console.log(`\n${postgresGrowthTable(postgresGrowth)}`)
 
-if (!flags.quick) {
+if (!flags.quick && !flags.postgres) {
   const docs = new URL("../../docs/", import.meta.url)
   const minutes = performance.now() / 60_000
-  writeFileSync(new URL("benchmarks.md", docs), report({ rows, growth, machine: about, fsync, minutes }))
+  writeFileSync(
+    new URL("benchmarks.md", docs),
+    report({ rows, growth, postgresGrowth, machine: about, fsync, minutes })
+  )
   writeFileSync(new URL("benchmarks.svg", docs), chart(growth))
 }
 if (flags.check && !rows.every(isMet)) process.exitCode = 1

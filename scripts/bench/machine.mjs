@@ -1,5 +1,6 @@
 import { readFileSync, statfsSync } from "node:fs"
 import { availableParallelism, cpus, release, totalmem } from "node:os"
+import { postgresVersion } from "./postgres.mjs"
 import { folder } from "./processes.mjs"
 import { Sqlite } from "./sqlite.mjs"
 
@@ -33,6 +34,7 @@ export const machine = () => {
     ["file system", fileSystems[fileSystem] ?? `0x${fileSystem.toString(16)}`],
     ["Node.js", process.version],
     ["SQLite", String(sqlite)],
+    ["PostgreSQL", postgresVersion() ?? "none"],
     ["Nexus", version],
     ["packages", packages.join(", ")]
   ]

@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from "node:fs"
+import { mkdtempSync, readdirSync, readFileSync } from "node:fs"
 import { SourceMap } from "node:module"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
@@ -39,7 +39,7 @@ const partOf = ({ columnNumber, functionName, lineNumber, url }, map) => {
  * @param {(server: import("./servers.mjs").Server) => Promise<unknown>} use
  */
 export const profile = async (database, use) => {
-  const out = join(folder, "profile")
+  const out = mkdtempSync(join(folder, "profile-"))
   const daemon = await startNexusd(database, ["--cpu-prof", `--cpu-prof-dir=${out}`])
   await use(daemon)
   await daemon.stop()

@@ -2,16 +2,31 @@ import { isMet, table } from "./row.mjs"
 import { figure } from "./statistics.mjs"
 
 /**
+ * How calls grow with the records in PostgreSQL.
+ *
+ * @param {ReadonlyArray<import("./measure-postgres-growth.mjs").PostgresGrowth>} growth
+ */
+export const postgresGrowthTable = (growth) =>
+  [
+    "| records in PostgreSQL | create | get |",
+    "|---|---|---|",
+    ...growth.map(
+      ({ create, get, records }) => `| ${records.toLocaleString("en")} | ${figure(create)} | ${figure(get)} |`
+    )
+  ].join("\n")
+
+/**
  * docs/benchmarks.md.
  *
  * @param {object} run
  * @param {ReadonlyArray<import("./row.mjs").Row>} run.rows
  * @param {ReadonlyArray<import("./measure-growth.mjs").Growth>} run.growth
+ * @param {ReadonlyArray<import("./measure-postgres-growth.mjs").PostgresGrowth>} run.postgresGrowth
  * @param {ReadonlyArray<readonly [what: string, value: string]>} run.machine
  * @param {number} run.fsync
  * @param {number} run.minutes
  */
-export const report = ({ fsync, growth, machine, minutes, rows }) => {
+export const report = ({ fsync, growth, machine, minutes, postgresGrowth, rows }) => {
   const missed = rows.filter((row) => !isMet(row))
   /** @param {import("./row.mjs").Row} row */
   const explain = ({ against, path, shows }) => `- **${path}**, against ${against}. ${shows}`
@@ -20,7 +35,9 @@ export const report = ({ fsync, growth, machine, minutes, rows }) => {
 Nexus beside the least that does the same: a server of \`node:http\` and better-sqlite3 alone
 ([raw.cjs](../scripts/bench/raw.cjs)), with the same schema and the same durability (WAL, \`synchronous=FULL\`), and a
 script of \`node:http\` alone ([get.cjs](../scripts/bench/get.cjs)). Both ran in turn, round by round, on one machine; the
-figures are medians. Ratios can be compared between machines, times can't.
+figures are medians. On PostgreSQL it is a server of \`node:http\` and pg alone
+([raw-postgres.cjs](../scripts/bench/raw-postgres.cjs)) that asks the very statements nexusd asks, on a server with the settings
+initdb gives it (commits wait for the disk). Ratios can be compared between machines, times can't.
 
 ${table(rows)}
 
@@ -48,6 +65,8 @@ ${growth
   .join("\n")}
 
 ![create, get and list from 100 to 100,000 records](benchmarks.svg)
+
+${postgresGrowth.length === 0 ? "PostgreSQL was skipped: its initdb and pg_ctl were missing." : postgresGrowthTable(postgresGrowth)}
 
 ## Machine
 

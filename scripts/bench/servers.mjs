@@ -4,6 +4,7 @@ import { environment, startNode } from "./processes.mjs"
 
 const nexusd = fileURLToPath(new URL("../../dist/nexusd.cjs", import.meta.url))
 const raw = fileURLToPath(new URL("./raw.cjs", import.meta.url))
+const rawPostgres = fileURLToPath(new URL("./raw-postgres.cjs", import.meta.url))
 
 /**
  * @typedef {object} Server
@@ -97,3 +98,9 @@ export const startNexusd = (database, flags = []) =>
  * @param {ReadonlyArray<"--batch">} flags
  */
 export const startRaw = (database, flags = []) => start([raw, database, ...flags], environment)
+
+/**
+ * @param {string} url
+ * @param {import("./postgres-statements.mjs").Statements} statements
+ */
+export const startRawPostgres = (url, statements) => start([rawPostgres, url, JSON.stringify(statements)], environment)

@@ -14,11 +14,14 @@ export interface Operation {
   /** When the request was sent and when its answer had come, on one clock that shows no time twice. */
   readonly called: number
   /**
-   * Where there is no answer: when the daemon that was asked had ended, the last moment at which the request can have
-   * taken effect. Infinity if that is not known.
+   * Where there is no answer: the last moment at which the request can have taken effect. That is when the daemon that was
+   * asked had ended, if nobody but the daemon carries requests out; Infinity if a server behind it goes on with them.
    */
   readonly returned: number
-  /** Missing if the connection was lost. */
+  /**
+   * Missing if the outcome is unknown: the connection was lost, or the answer said that nobody knows. The request took
+   * effect once, at some moment after its call, or never.
+   */
   readonly status?: number
   readonly record?: Sighting
 }

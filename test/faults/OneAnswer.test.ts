@@ -1,6 +1,6 @@
-import * as Http from "node:http"
 import { describe, expect, it } from "vitest"
 import type { Vm } from "../../src/domain/Vm.js"
+import { ask } from "../support/Asking.js"
 import { type Daemon, makeHome, startDaemon } from "../support/Processes.js"
 import { isLinearizable, type Operation, type Sighting, sharedCids, violations } from "./Linearizability.js"
 import { report, trials } from "./Report.js"
@@ -35,6 +35,8 @@ describe("the checker", () => {
     ["an unanswered creation that was not", ["12 create", "34 get 404", "56 create 201 x"]],
     ["an unanswered deletion that was done", ["12 create 201 x", "35 delete", "67 get 404"]],
     ["an unanswered deletion that was not", ["12 create 201 x", "35 delete", "67 get 200 x"]],
+    ["an unheard creation that was done late", ["1- create", "23 create 201 x", "45 delete 204", "67 get 200 y"]],
+    ["an unheard deletion that was done late", ["12 create 201 x", "3- delete", "45 get 200 x", "67 get 404"]],
     [
       "a call that was not taken on",
       ["12 create 503", "34 get 404", "56 create 201 x", "78 delete 503", "89 get 200 x"]
@@ -54,6 +56,8 @@ describe("the checker", () => {
     ["an unanswered creation with two ids", ["1- create", "23 get 200 x", "45 get 200 y"]],
     ["an unanswered creation done after its daemon's end", ["12 create", "34 get 404", "56 get 200 x"]],
     ["a deletion that comes back", ["12 create 201 x", "34 delete", "56 get 404", "78 get 200 x"]],
+    ["an unheard deletion done before it was called", ["12 create 201 x", "34 get 404", "5- delete"]],
+    ["an unheard deletion done twice", ["12 create 201 x", "3- delete", "45 get 404", "67 create 201 y", "89 get 404"]],
     ["a refused call that was done", ["12 create 503", "34 get 200 x"]],
     ["an answer that does not exist", ["12 create 201 x", "34 get 500"]]
   ])("rejects %s", (_, history) => {
@@ -79,26 +83,6 @@ describe("the checker", () => {
 })
 
 const sighting = ({ cid, id, name }: Vm): Sighting => ({ id, name, cid })
-
-const agent = new Http.Agent({ keepAlive: true })
-
-/** Makes one request; `undefined` if the connection was lost before the whole answer had come. */
-const ask = (daemon: Daemon, method: string, path: string, content?: object) =>
-  new Promise<{ readonly status: number; readonly body: unknown } | undefined>((resolve) => {
-    const headers = content === undefined ? {} : { "content-type": "application/json" }
-    const request = Http.request(`${daemon.url}${path}`, { agent, method, headers }, (response) => {
-      let text = ""
-      response.setEncoding("utf8").on("data", (part: string) => {
-        text += part
-      })
-      response.once("error", () => resolve(undefined))
-      response.once("end", () =>
-        resolve({ status: response.statusCode ?? 0, body: text === "" ? undefined : JSON.parse(text) })
-      )
-    })
-    request.once("error", () => resolve(undefined))
-    request.end(content === undefined ? undefined : JSON.stringify(content))
-  })
 
 /** A daemon that can be restarted while it is used. */
 const makeService = async (first: Daemon, restart: () => Promise<Daemon>) => {

@@ -71,7 +71,15 @@ export const makePool = (target: PostgresTarget, patience: Patience) => {
     constructor(config?: Pg.ClientConfig) {
       const route = routes[current]
       if (route === undefined) throw new Error("a PostgreSQL URL has a host at least")
-      super({ ...config, host: route.host, port: route.port, ssl: route.ssl })
+      // pg's pool hides the password, so that it is not among what is spread.
+      const password = config?.password
+      super({
+        ...config,
+        ...(password !== undefined && { password }),
+        host: route.host,
+        port: route.port,
+        ssl: route.ssl
+      })
       this.route = route
       // Whoever has it hears of a break by its statement, and the pool by itself.
       this.on("error", () => {})
