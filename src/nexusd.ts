@@ -22,7 +22,7 @@ import * as VmStoreSqlite from "./services/sqlite/VmStoreSqlite.js"
 import type { VmStore } from "./services/VmStore.js"
 import { commandTree } from "./system/CommandTree.js"
 import { ExitCode } from "./system/ExitCode.js"
-import { keepYoungGenerationSmall } from "./system/Heap.js"
+import { keepHeapSmall } from "./system/Heap.js"
 import { logging } from "./system/Logging.js"
 import { main } from "./system/Program.js"
 import { tracesEndpoint } from "./system/TracesEndpoint.js"
@@ -59,7 +59,7 @@ const daemon = (config: Config, traces = tracesEndpoint()) =>
     const address = formatAddress(yield* serve(app, config.listen, config))
     const url = address.startsWith("unix:") ? address : `http://${address}`
     yield* Effect.logInfo(`nexusd ${version} listening on ${url}, database ${showDatabase(config.database)}`)
-    keepYoungGenerationSmall()
+    keepHeapSmall()
     return yield* Effect.never
   }).pipe(
     Effect.scoped,
