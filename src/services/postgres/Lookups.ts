@@ -11,7 +11,8 @@ const find = (namesOrIds: ReadonlyArray<string>): Statement => ({
   name: "find",
   text: `
     SELECT place::int AS place, json
-    FROM unnest($1::text[]) WITH ORDINALITY AS wanted (name_or_id, place)
+    -- How many there are is kept from the planner, which would plan anew for each number of them.
+    FROM unnest((SELECT $1::text[])) WITH ORDINALITY AS wanted (name_or_id, place)
     CROSS JOIN LATERAL (
       SELECT ${recordJson} AS json FROM vms
       WHERE id = coalesce((SELECT id FROM vms WHERE id = name_or_id), (SELECT id FROM vms WHERE name = name_or_id))
