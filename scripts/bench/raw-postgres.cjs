@@ -43,7 +43,7 @@ const onCreate = async (body, response) => {
  */
 const onGet = async (path, response) => {
   if (path === "/v1/health") return send(response, 200, "{}")
-  const values = [decodeURIComponent(path.slice("/v1/vms/".length))]
+  const values = [[decodeURIComponent(path.slice("/v1/vms/".length))]]
   const { rows } = await pool.query({ name: "find", text: find, values })
   return send(response, rows.length === 0 ? 404 : 200, rows.length === 0 ? "{}" : rows[0].json)
 }

@@ -4,27 +4,17 @@ import * as Layer from "effect/Layer"
 import { Conflict, NotFound, StoreUnavailable } from "../../domain/Errors.js"
 import { type CidRange, cidRange, newVm, type Vm, type VmState } from "../../domain/Vm.js"
 import { VmStore } from "../VmStore.js"
+import * as Lookups from "./Lookups.js"
 import type { Statement } from "./PostgresConnection.js"
 import { PostgresDatabase } from "./PostgresDatabase.js"
 import { toUnavailable, violates } from "./PostgresFailure.js"
 import { cidConstraint, nameConstraint } from "./PostgresSchema.js"
-import { recordJson } from "./VmJsonPostgres.js"
 import * as VmListPostgres from "./VmListPostgres.js"
 
 const isNameTaken = violates(nameConstraint)
 
 /** How often a create is tried whose number was given away meanwhile. Each time, another create has got further. */
 const attempts = 100
-
-/** The record with that id, else the one with that name: two look-ups, the second only without the first. */
-const find = (nameOrId: string): Statement => ({
-  name: "find",
-  text: `
-    SELECT ${recordJson} AS json FROM vms
-    WHERE id = coalesce((SELECT id FROM vms WHERE id = $1), (SELECT id FROM vms WHERE name = $1))
-  `,
-  values: [nameOrId]
-})
 
 /** Finds one record, and removes it unless it is running; gives back what it found. */
 const remove = (nameOrId: string): Statement => ({
@@ -112,6 +102,7 @@ export const layer = (options?: { readonly cids?: CidRange }) =>
     VmStore,
     Effect.gen(function* () {
       const database = yield* PostgresDatabase
+      const find = yield* Lookups.make(database)
       const cids = options?.cids ?? cidRange
       /** PostgreSQL takes no text with a NUL, and so holds none. */
       const orNotFound = (nameOrId: string) => (nameOrId.includes("\0") ? NotFound.vm(nameOrId) : Effect.void)
@@ -144,8 +135,9 @@ export const layer = (options?: { readonly cids?: CidRange }) =>
         get: (nameOrId) =>
           Effect.gen(function* () {
             yield* orNotFound(nameOrId)
-            const [row] = yield* database.ask<{ json: string }>(find(nameOrId))
-            return row === undefined ? yield* NotFound.vm(nameOrId) : row.json
+            // Each caller hears of an outage, and logs it, by itself.
+            const json = yield* Effect.catchAll(find(nameOrId), toUnavailable)
+            return json ?? (yield* NotFound.vm(nameOrId))
           }),
 
         delete: (nameOrId) =>
