@@ -47,6 +47,14 @@ describe.skipIf(!hasPostgres)(`PostgreSQL asks for a password${needsPostgres}`, 
     await daemon.stop()
   })
 
+  it("and is given none: one line, at once", async () => {
+    const { code, stderr } = await runDaemon(makeHome(onTestFinished), { args: ["--db", await urlOf()] })
+    expect(code).toBe(1)
+    expect(stderr).toMatch(
+      /^Error: cannot use postgres:\/\/asked@\S+: the server asks for a password, and there is none in the URL, PGPASSWORD or ~\/\.pgpass\n$/
+    )
+  })
+
   it("and is given a wrong one: one line, without it", async () => {
     const { code, stderr } = await runDaemon(makeHome(onTestFinished), { args: ["--db", await urlOf("wrong-one")] })
     expect(code).toBe(1)

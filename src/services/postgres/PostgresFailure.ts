@@ -26,12 +26,20 @@ export const unconnected = "Failed to acquire connection"
 /** Whether no connection was to be had: nothing has been asked of any server then. */
 export const isUnconnected = (error: unknown): boolean => isSqlError(error) && error.message.startsWith(unconnected)
 
-/** What went wrong, in one line, for the log and for who starts the daemon. */
-const describe = ({ cause }: SqlError): string => {
+const messageOf = ({ cause }: SqlError): string => {
   // A name with several addresses fails with one error for each.
   const first: unknown = cause instanceof AggregateError ? cause.errors[0] : cause
   return (first instanceof Error ? first.message : String(first)).replace(/\s+/g, " ")
 }
+
+/** What pg says, without a code, when a server asks for a password and it has none. */
+const lacksPassword = (error: SqlError): boolean => messageOf(error).includes("password must be a string")
+
+/** What went wrong, in one line, for the log and for who starts the daemon. */
+const describe = (error: SqlError): string =>
+  lacksPassword(error)
+    ? "the server asks for a password, and there is none in the URL, PGPASSWORD or ~/.pgpass"
+    : messageOf(error)
 
 /** Any failure with a server, said of that server. */
 export const cannotUse =
@@ -43,7 +51,7 @@ export const cannotUse =
 
 /** Failures that waiting won't mend: who starts the daemon must do something. */
 export const isPermanent = (error: SqlError): boolean =>
-  /^(28|3D|3F|42|22|0A)|CERT|ERR_TLS|ERR_SSL|UNABLE_TO/.test(codeOf(error))
+  lacksPassword(error) || /^(28|3D|3F|42|22|0A)|CERT|ERR_TLS|ERR_SSL|UNABLE_TO/.test(codeOf(error))
 
 const unreached = "the database cannot be reached"
 const unanswered = "the database did not answer in time, so that a change may have been made or not"
