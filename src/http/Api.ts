@@ -111,6 +111,6 @@ export class Api extends HttpApi.make("nexus")
   .addError(ApiErrors.Overloaded)
   .annotate(OpenApi.Title, "Nexus")
   .annotate(OpenApi.Version, version)
-  .annotate(OpenApi.Description, "Control plane for Firecracker microVMs on one host")
+  .annotate(OpenApi.Description, "Control plane for Firecracker microVMs")
   .annotate(OpenApi.License, { name: "MIT" })
   .annotate(OpenApi.Transform, withoutDecodeError) {}
