@@ -71,7 +71,7 @@ const hostsOf = (port: number, allowedName?: string): ReadonlyArray<Host> => {
 /** RFC 6454: the page's scheme, name and port. The daemon may stand behind a proxy that speaks TLS for its name. */
 const originsOf = (host: Host, port: number): ReadonlyArray<Field> => {
   const name = nameOf(host)
-  const elsewhere = name.startsWith("localhost") ? `127.0.0.1:${port}` : `localhost:${port}`
+  const elsewhere = /^localhost:/i.test(name) ? `127.0.0.1:${port}` : `localhost:${port}`
   return [
     { what: "no Origin", value: undefined, isAllowed: true },
     { what: "own Origin", value: `http://${name}`, isAllowed: true },
