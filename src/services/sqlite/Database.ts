@@ -1,4 +1,4 @@
-import { chmodSync, existsSync, writeFileSync } from "node:fs"
+import { chmodSync, existsSync, statSync, writeFileSync } from "node:fs"
 import { dirname } from "node:path"
 import * as SqlClient from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
@@ -64,9 +64,9 @@ export const retryBusy = <A, E, R>(effect: Effect.Effect<A, E | SqlError, R>) =>
   Effect.catchIf(effect, isHeld, () => Effect.retry(effect, { while: isHeld, schedule: whileBusy }))
 
 const reading =
-  (run: Run): Read =>
+  (run: Run, isWhole: Effect.Effect<void, StoreUnavailable>): Read =>
   <A>(query: Query) =>
-    Effect.catchAll(retryBusy(run<A>(query)), toUnavailable)
+    Effect.zipLeft(Effect.catchAll(retryBusy(run<A>(query)), toUnavailable), isWhole)
 
 /** Keeps a copy of an older database beside it, then makes the current schema in its place, all under one write lock. */
 const upgrade = (sql: SqlClient.SqlClient, path: string, from: number) =>
@@ -162,12 +162,33 @@ export const layer = (path: string): Layer.Layer<Database | StoreStatus | SqlCli
             )
       )
 
+      // SQLite takes what a page lacks that was cut short for zeros, and so finds nothing where there was something.
+      const pages = yield* Effect.mapError(
+        sql<{ size: number }>`SELECT page_size AS size FROM pragma_page_size`,
+        cannotUse(path)
+      )
+      const pageSize = pages[0]?.size ?? 1
+      const isWhole = Effect.suspend(() =>
+        (statSync(path, { throwIfNoEntry: false })?.size ?? 0) % pageSize === 0
+          ? Effect.void
+          : Effect.zipRight(
+              Effect.logError(
+                `store: ${path} was cut short; stop nexusd, and put a backup in its place with nexusd restore`
+              ),
+              new StoreUnavailable({ error: "the database is damaged" })
+            )
+      )
+
       // Readers have a connection of their own, which never sees a change before its commit.
       const reader = yield* openReadOnly(path).pipe(Effect.flatMap(directly), Effect.mapError(cannotUse(path)))
       const writer = yield* Effect.mapError(directly(sql), cannotUse(path))
       const makingRoom = makeRoomWith(sql)
       const write = yield* GroupCommit.make(<A>(body: Effect.Effect<A, SqlError>) =>
-        inPlace.pipe(Effect.zipRight(makingRoom(transaction(writer, body))), Effect.zipLeft(inPlace))
+        inPlace.pipe(
+          Effect.zipRight(isWhole),
+          Effect.zipRight(makingRoom(transaction(writer, body))),
+          Effect.zipLeft(inPlace)
+        )
       )
       const places = yield* Effect.makeSemaphore(maxSnapshots)
       const takePlace = Effect.timeoutFail(places.take(1), {
@@ -183,11 +204,11 @@ export const layer = (path: string): Layer.Layer<Database | StoreStatus | SqlCli
         const run = yield* directly(yield* openReadOnly(path))
         yield* inPlace
         yield* run(["BEGIN", []])
-        return reading(run)
+        return reading(run, isWhole)
       }).pipe(retryBusy, Effect.catchIf(isSqlError, toUnavailable))
 
       const database = Database.of({
-        read: reading(reader),
+        read: reading(reader, isWhole),
         write: (change) => Effect.catchIf(write(change(writer)), isSqlError, toUnavailable),
         snapshot
       })
