@@ -93,6 +93,8 @@ describe.concurrent("a long list", () => {
     const refused = await fetch(`${daemon.url}/v1/vms`)
     expect(refused.status).toBe(503)
     expect(await refused.json()).toMatchObject({ error: expect.stringContaining("4 long lists are being read") })
+    // Nor is there one place more for it: the next is told the same.
+    expect((await fetch(`${daemon.url}/v1/vms`)).status).toBe(503)
     for (const socket of [...stalled, ...again]) socket.destroy()
     expect(await listVms(daemon)).toHaveLength(many + 1)
     const { code, stderr } = await daemon.stop()

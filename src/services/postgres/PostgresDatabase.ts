@@ -8,9 +8,10 @@ import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import type { QueryResultRow } from "pg"
-import { StoreUnavailable } from "../../domain/Errors.js"
+import type { StoreUnavailable } from "../../domain/Errors.js"
 import { DatabaseStatus } from "../../domain/Health.js"
 import { DatabaseRefused } from "../DatabaseRefused.js"
+import { places } from "../Places.js"
 import { StoreStatus } from "../StoreStatus.js"
 import { connections, query, type Statement } from "./PostgresConnection.js"
 import { cannotUse, isPermanent, isSqlError, toUnavailable, unconnected } from "./PostgresFailure.js"
@@ -114,16 +115,7 @@ export const layer = (
       const ask = <Row extends QueryResultRow>(statement: Statement) =>
         Effect.catchAll(run<Row>(statement), toUnavailable)
 
-      const taken = yield* Effect.makeSemaphore(snapshots)
-      const place = Effect.uninterruptibleMask((restore) =>
-        restore(taken.take(1)).pipe(
-          Effect.timeoutFail({
-            duration: patience,
-            onTimeout: () => new StoreUnavailable({ error: "too many long lists are read at once; try again" })
-          }),
-          Effect.zipRight(Effect.addFinalizer(() => taken.release(1)))
-        )
-      )
+      const place = yield* places(snapshots, patience, "too many long lists are read at once; try again")
       const snapshot = Effect.gen(function* () {
         yield* place
         const read = yield* Effect.catchAll(

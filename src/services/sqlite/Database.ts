@@ -12,6 +12,7 @@ import { StoreUnavailable } from "../../domain/Errors.js"
 import { DatabaseStatus } from "../../domain/Health.js"
 import { makeFolder } from "../../system/UserFolders.js"
 import { DatabaseRefused } from "../DatabaseRefused.js"
+import { places } from "../Places.js"
 import { StoreStatus } from "../StoreStatus.js"
 import { copyOnce } from "./DatabaseCopy.js"
 import { fileAt, look } from "./DatabaseFiles.js"
@@ -190,16 +191,13 @@ export const layer = (path: string): Layer.Layer<Database | StoreStatus | SqlCli
           Effect.zipLeft(inPlace)
         )
       )
-      const places = yield* Effect.makeSemaphore(maxSnapshots)
-      const takePlace = Effect.timeoutFail(places.take(1), {
-        duration: patience,
-        onTimeout: () =>
-          new StoreUnavailable({
-            error: `${maxSnapshots} long lists are being read; ask again, or page by page with limit`
-          })
-      })
+      const place = yield* places(
+        maxSnapshots,
+        patience,
+        `${maxSnapshots} long lists are being read; ask again, or page by page with limit`
+      )
       const snapshot = Effect.gen(function* () {
-        yield* Effect.acquireReleaseInterruptible(takePlace, () => places.release(1))
+        yield* place
         yield* inPlace
         const run = yield* directly(yield* openReadOnly(path))
         yield* inPlace
