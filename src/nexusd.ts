@@ -9,8 +9,8 @@ import { nexusd, settingsOf } from "./admin/Nexusd.js"
 import { tokenCommand, tokenNewCommand } from "./admin/TokenCommand.js"
 import { formatAddress } from "./domain/Address.js"
 import { version } from "./domain/Version.js"
-import { serve } from "./http/Listener.js"
-import { httpApp, tracedHttpApp } from "./http/Server.js"
+import * as Server from "./http/Server.js"
+import { HttpApiServer } from "./http/server/HttpApiServer.js"
 import type { Config } from "./services/Config.js"
 import { type DatabaseChoice, showDatabase } from "./services/DatabaseChoice.js"
 import type { DatabaseRefused } from "./services/DatabaseRefused.js"
@@ -22,7 +22,6 @@ import * as VmStoreSqlite from "./services/sqlite/VmStoreSqlite.js"
 import type { VmStore } from "./services/VmStore.js"
 import { commandTree } from "./system/CommandTree.js"
 import { ExitCode } from "./system/ExitCode.js"
-import { keepHeapSmall } from "./system/Heap.js"
 import { logging } from "./system/Logging.js"
 import { main } from "./system/Program.js"
 import { tracesEndpoint } from "./system/TracesEndpoint.js"
@@ -51,23 +50,24 @@ const storeOf = (database: DatabaseChoice): Layer.Layer<VmStore | StoreStatus, D
     ? VmStoreSqlite.layer().pipe(Layer.provideMerge(Database.layer(database.path)))
     : VmStorePostgres.layer().pipe(Layer.provideMerge(PostgresDatabase.layer(database.target)))
 
-/** Serves until told to stop: then requests in flight finish, and the database is closed last. */
-const daemon = (config: Config, traces = tracesEndpoint()) =>
-  Effect.gen(function* () {
-    const store = yield* Layer.build(storeOf(config.database))
-    const app = yield* Effect.provide(traces === undefined ? httpApp : tracedHttpApp, store)
-    const address = formatAddress(yield* serve(app, config.listen, config))
-    const url = address.startsWith("unix:") ? address : `http://${address}`
-    yield* Effect.logInfo(`nexusd ${version} listening on ${url}, database ${showDatabase(config.database)}`)
-    keepHeapSmall()
-    return yield* Effect.never
-  }).pipe(
-    Effect.scoped,
-    Effect.provide(tracing(traces)),
+/** The daemon as a layer: the server stops before the store that its handlers use is closed. */
+const daemon = (config: Config, traces = tracesEndpoint()) => {
+  const server = Server.layer({ ...config, address: config.listen, isTraced: traces !== undefined }).pipe(
+    Layer.provide(storeOf(config.database))
+  )
+  const started = Layer.effectDiscard(
+    Effect.gen(function* () {
+      const { address } = yield* HttpApiServer
+      const url = "path" in address ? formatAddress(address) : `http://${formatAddress(address)}`
+      yield* Effect.logInfo(`nexusd ${version} listening on ${url}, database ${showDatabase(config.database)}`)
+    })
+  )
+  return Layer.launch(started.pipe(Layer.provide(server), Layer.provide(tracing(traces)))).pipe(
     Effect.onInterrupt(() => Effect.logInfo("nexusd stopped")),
     Logger.withMinimumLogLevel(levels[config.logLevel]),
     Effect.provide(logging)
   )
+}
 
 main({
   name: "nexusd",

@@ -1,75 +1,10 @@
-import type * as Http from "node:http"
-import * as Cause from "effect/Cause"
-import * as Effect from "effect/Effect"
-import { type ApiError, InternalError, isApiError } from "./ApiErrors.js"
-import { docs } from "./Docs.js"
-import { endpoints } from "./Endpoints.js"
-import { healthHandlers } from "./HealthHandlers.js"
-import { failure, type Reply, send } from "./Reply.js"
-import { readJson } from "./RequestBody.js"
-import { requestIdHeader } from "./RequestId.js"
-import { inRequestSpan } from "./RequestSpan.js"
-import { type Found, router } from "./Router.js"
-import { vmHandlers } from "./VmHandlers.js"
+import * as Layer from "effect/Layer"
+import { Api } from "./Api.js"
+import { docs } from "./handlers/Docs.js"
+import * as Health from "./handlers/Health.js"
+import * as Vms from "./handlers/Vms.js"
+import * as HttpApiServer from "./server/HttpApiServer.js"
 
-/** Answers a request. */
-export type App = (request: Http.IncomingMessage, response: Http.ServerResponse) => Effect.Effect<void>
-
-/** Turns whatever went wrong into an error that may be shown. */
-const toApiError = (cause: Cause.Cause<unknown>, id: string): Effect.Effect<ApiError> => {
-  const error = Cause.squash(cause)
-  return isApiError(error)
-    ? Effect.succeed(error)
-    : Effect.as(
-        Effect.logError("unexpected failure", cause),
-        new InternalError({ error: "internal error; nexusd's log has more, under this request's id", request_id: id })
-      )
-}
-
-/** Once an answer has begun, nothing else can be said: the connection is cut, so that nobody takes a part for the whole. */
-const cutOff = (response: Http.ServerResponse, error: ApiError) =>
-  Effect.zipRight(
-    Effect.sync(() => response.destroy()),
-    Effect.logWarning(`an answer was cut off: ${error.error}`)
-  )
-
-/** Does something beside answering a request. */
-type Around = (
-  request: Http.IncomingMessage,
-  response: Http.ServerResponse,
-  found: Found | ApiError,
-  answering: Effect.Effect<void>
-) => Effect.Effect<void>
-
-const make = (around: Around) =>
-  Effect.gen(function* () {
-    const handlers = { vms: yield* vmHandlers, health: yield* healthHandlers }
-    const find = router([...endpoints(handlers), ...docs])
-
-    const answer = (request: Http.IncomingMessage, found: Found | ApiError): Effect.Effect<Reply, ApiError> =>
-      "route" in found
-        ? Effect.flatMap(readJson(request, found.route.takesBody), (body) => found.route.answer({ ...found, body }))
-        : Effect.zipRight(readJson(request, false), Effect.fail(found))
-
-    const app: App = (request, response) => {
-      const id = String(response.getHeader(requestIdHeader))
-      const found = find(request.method ?? "", request.url ?? "")
-      const answering = Effect.suspend(() => answer(request, found)).pipe(
-        Effect.flatMap((reply) => send(response, reply)),
-        Effect.catchAllCause((cause) => {
-          if (Cause.isInterruptedOnly(cause)) return Effect.interrupt
-          return Effect.flatMap(toApiError(cause, id), (error) =>
-            response.headersSent ? cutOff(response, error) : Effect.ignore(send(response, failure(error)))
-          )
-        })
-      )
-      return Effect.annotateLogs(around(request, response, found, answering), "request_id", id)
-    }
-    return app
-  })
-
-/** The whole API as one function of a request, over whatever store is provided. */
-export const httpApp = make((_request, _response, _found, answering) => answering)
-
-/** The same with a span for each request, which takes its time. */
-export const tracedHttpApp = make(inRequestSpan)
+/** The whole API, over any store. */
+export const layer = (options: Omit<HttpApiServer.Options, "routes">) =>
+  HttpApiServer.layer(Api, { ...options, routes: docs }).pipe(Layer.provide([Vms.layer, Health.layer]))

@@ -8,8 +8,8 @@ import * as Logger from "effect/Logger"
 import * as LogLevel from "effect/LogLevel"
 import * as Schedule from "effect/Schedule"
 import { describe, expect, it } from "vitest"
-import { serve } from "../../src/http/Listener.js"
-import { httpApp } from "../../src/http/Server.js"
+import * as Server from "../../src/http/Server.js"
+import { HttpApiServer } from "../../src/http/server/HttpApiServer.js"
 import { StoreStatus } from "../../src/services/StoreStatus.js"
 import { VmStore } from "../../src/services/VmStore.js"
 import * as VmStoreMemory from "../../src/services/VmStoreMemory.js"
@@ -201,8 +201,8 @@ describe("limits", { concurrent: !isFull }, () => {
           return Context.make(VmStore, { ...inner, list }).pipe(Context.add(StoreStatus, yield* StoreStatus))
         })
       ).pipe(Layer.provide(VmStoreMemory.layer()))
-      const app = yield* Effect.provide(httpApp, yield* Layer.build(store))
-      const address = yield* serve(app, { host: "127.0.0.1", port: 0 })
+      const server = Server.layer({ address: { host: "127.0.0.1", port: 0 } }).pipe(Layer.provide(store))
+      const { address } = Context.get(yield* Layer.build(server), HttpApiServer)
       if (!("port" in address)) return yield* Effect.dieMessage("no TCP")
       const get = requestBytes(address, { path: "/v1/vms" })
 

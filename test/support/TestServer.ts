@@ -11,8 +11,8 @@ import * as Ref from "effect/Ref"
 import { formatAddress } from "../../src/domain/Address.js"
 import { StoreUnavailable } from "../../src/domain/Errors.js"
 import type { Vm } from "../../src/domain/Vm.js"
-import { serve } from "../../src/http/Listener.js"
-import { httpApp } from "../../src/http/Server.js"
+import * as Server from "../../src/http/Server.js"
+import { HttpApiServer } from "../../src/http/server/HttpApiServer.js"
 import { StoreStatus } from "../../src/services/StoreStatus.js"
 import { VmStore } from "../../src/services/VmStore.js"
 import * as VmStoreMemory from "../../src/services/VmStoreMemory.js"
@@ -52,8 +52,11 @@ export class TestServer extends Context.Tag("test/TestServer")<
         const mode = yield* Ref.make<StoreMode>("well")
         const logs: Array<string> = []
         const store = switchable(Ref.get(mode)).pipe(Layer.provide(VmStoreMemory.layer(options)))
-        const app = yield* Effect.provide(httpApp, yield* Layer.build(store))
-        const address = yield* serve(app, { host: "127.0.0.1", port: 0 }).pipe(Effect.provide(collectInto(logs)))
+        const server = Server.layer({ address: { host: "127.0.0.1", port: 0 } }).pipe(
+          Layer.provide(store),
+          Layer.provide(collectInto(logs))
+        )
+        const { address } = Context.get(yield* Layer.build(server), HttpApiServer)
         if (!("port" in address)) return yield* Effect.dieMessage(`asked for TCP, got ${formatAddress(address)}`)
         return {
           address,

@@ -3,7 +3,7 @@ import * as HttpLayerRouter from "@effect/platform/HttpLayerRouter"
 import * as HttpServer from "@effect/platform/HttpServer"
 import * as OpenApi from "@effect/platform/OpenApi"
 import * as Layer from "effect/Layer"
-import { Api } from "./Api.js"
+import { Api } from "../Api.js"
 
 /** The OpenAPI document, as JSON. */
 export const openApi = (): string => JSON.stringify(OpenApi.fromApi(Api))

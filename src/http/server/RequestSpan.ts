@@ -3,31 +3,29 @@ import * as Headers from "@effect/platform/Headers"
 import * as HttpTraceContext from "@effect/platform/HttpTraceContext"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import type { ApiError } from "./ApiErrors.js"
-import type { Found } from "./Router.js"
 
 /**
- * One span for a request, from its routing to the end of its answer, in the caller's trace if it names one (W3C Trace
- * Context). Names and attributes are OpenTelemetry's for HTTP servers.
+ * One span for a request, from its decoding to the end of its response, in the client's trace if its headers name one (W3C
+ * Trace Context). Names and attributes are OpenTelemetry's for HTTP servers.
  */
-export const inRequestSpan = <A>(
+export const withRequestSpan = <A, E>(
   request: Http.IncomingMessage,
   response: Http.ServerResponse,
-  found: Found | ApiError,
-  answering: Effect.Effect<A>
-): Effect.Effect<A> => {
+  route: { readonly path: string } | undefined,
+  effect: Effect.Effect<A, E>
+): Effect.Effect<A, E> => {
   const { method = "", url = "" } = request
-  const route = "route" in found ? found.route.path.replace(/:(\w+)/g, "{$1}") : undefined
+  const template = route?.path.replace(/:(\w+)/g, "{$1}")
   const parent = Option.getOrUndefined(HttpTraceContext.fromHeaders(Headers.fromInput(request.headers)))
-  return answering.pipe(
+  return effect.pipe(
     Effect.ensuring(Effect.suspend(() => Effect.annotateCurrentSpan("http.response.status_code", response.statusCode))),
-    Effect.withSpan(route === undefined ? method : `${method} ${route}`, {
+    Effect.withSpan(template === undefined ? method : `${method} ${template}`, {
       kind: "server",
       captureStackTrace: false,
       attributes: {
         "http.request.method": method,
         "url.path": url.split("?", 1)[0],
-        ...(route !== undefined && { "http.route": route })
+        ...(template !== undefined && { "http.route": template })
       },
       ...(parent !== undefined && { parent })
     })

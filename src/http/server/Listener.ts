@@ -5,41 +5,39 @@ import { dirname } from "node:path"
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as FiberId from "effect/FiberId"
 import * as Runtime from "effect/Runtime"
 import type * as Scope from "effect/Scope"
-import { type Address, formatAddress } from "../domain/Address.js"
-import { makeFolder } from "../system/UserFolders.js"
-import type { AdmissionPolicy } from "./Admission.js"
-import { gate, type OnSlow, refuseExpectation, refuseUnparsed } from "./Gate.js"
-import type { App } from "./Server.js"
+import { type Address, formatAddress } from "../../domain/Address.js"
+import { makeFolder } from "../../system/UserFolders.js"
+import type { AccessPolicy } from "./AccessControl.js"
+import { guard, type OnSlow, onClientError, refuseExpectation } from "./RequestGuard.js"
+import type { RequestHandler, RequestListener } from "./RequestHandler.js"
 
-/** The address can't be listened on; `message` says why and what to do. */
-export class CannotListen extends Data.TaggedError("CannotListen")<{ readonly message: string }> {}
+/** The server can't listen on its address; `message` says why and what to do. */
+export class ListenError extends Data.TaggedError("ListenError")<{ readonly message: string }> {}
 
-/** What a daemon takes from its callers. */
-export interface ListenerOptions extends AdmissionPolicy {
-  /** Connections beyond these are closed as they come. */
+export interface ListenerOptions extends AccessPolicy {
+  /** Maximum number of connections; further ones are closed at once. */
   readonly maxConnections: number
 }
 
 const defaults: ListenerOptions = { allowedHosts: [], token: undefined, maxConnections: 512 }
 
 const limits = {
-  /** Milliseconds in which a request's head, and the whole request, must be here (slow-loris). */
+  /** Milliseconds in which a request's head, and the whole request, must arrive (slow-loris). */
   headersTimeout: 10_000,
   requestTimeout: 30_000,
   connectionsCheckingInterval: 1_000,
   keepAliveTimeout: 5_000,
   maxHeaderSize: 16 * 1024,
-  /** That a Host is missing is said in JSON, by `admit`. */
+  /** `checkAccess` reports a missing Host as JSON. */
   requireHostHeader: false
 }
 
-/** How long requests in flight may take to finish once the daemon is told to stop. */
+/** How long requests in progress may take to finish once the server stops. */
 const drainTimeout = Duration.seconds(10)
 
-const why = (error: NodeJS.ErrnoException, address: Address): string => {
+const listenErrorMessage = (error: NodeJS.ErrnoException, address: Address): string => {
   const wanted = formatAddress(address)
   switch (error.code) {
     case "EADDRINUSE":
@@ -54,21 +52,21 @@ const why = (error: NodeJS.ErrnoException, address: Address): string => {
   }
 }
 
-const isAnswered = (path: string) =>
+const isListening = (path: string) =>
   Effect.async<boolean>((resume) => {
     const socket = Net.connect({ path })
-    const answer = (answered: boolean) => {
+    const done = (connected: boolean) => {
       socket.destroy()
-      resume(Effect.succeed(answered))
+      resume(Effect.succeed(connected))
     }
-    socket.once("connect", () => answer(true))
-    socket.once("error", () => answer(false))
+    socket.once("connect", () => done(true))
+    socket.once("error", () => done(false))
   })
 
-/** Makes the way free for a socket at `path`: its folder is made, one that a dead daemon left behind is removed. */
-const clearPath = (path: string) =>
+/** Creates the folder of a socket at `path`, and removes a socket on which nothing listens. */
+const preparePath = (path: string) =>
   Effect.gen(function* () {
-    const refused = (problem: string) => new CannotListen({ message: `cannot listen on unix:${path}: ${problem}` })
+    const refused = (problem: string) => new ListenError({ message: `cannot listen on unix:${path}: ${problem}` })
     const found = yield* Effect.try({
       try: () => {
         makeFolder(dirname(path))
@@ -78,15 +76,16 @@ const clearPath = (path: string) =>
     })
     if (found === undefined) return
     if (!found.isSocket()) return yield* refused("a file that is no socket is there")
-    if (yield* isAnswered(path)) return yield* refused("another daemon answers there")
+    if (yield* isListening(path)) return yield* refused("another daemon answers there")
     yield* Effect.try({ try: () => rmSync(path), catch: (error) => refused(String(error)) })
   })
 
-const listen = (server: Http.Server, address: Address) =>
-  Effect.async<Address, CannotListen>((resume) => {
-    const onError = (error: Error) => resume(Effect.fail(new CannotListen({ message: why(error, address) })))
+const bind = (server: Http.Server, address: Address) =>
+  Effect.async<Address, ListenError>((resume) => {
+    const onError = (error: Error) =>
+      resume(Effect.fail(new ListenError({ message: listenErrorMessage(error, address) })))
     server.once("error", onError)
-    // A socket file has no mode of its own until it exists; nobody else may connect even before the chmod.
+    // A socket has no mode of its own until it exists: the umask keeps others out until the chmod.
     const umask = process.umask(0o177)
     server.listen(address, () => {
       server.off("error", onError)
@@ -101,14 +100,14 @@ const listen = (server: Http.Server, address: Address) =>
     process.umask(umask)
   })
 
-/** How long a connection on which no request has arrived yet may go on once the daemon is told to stop. */
+/** How long a connection without a request may stay open once the server stops. */
 const silenceTimeout = Duration.seconds(1)
 
-/** Takes no more connections, lets requests in flight finish, and cuts off those that take too long. */
+/** Stops accepting, lets requests in progress finish, and closes connections that take too long. */
 const drain = (server: Http.Server, silent: ReadonlySet<Net.Socket>) =>
   Effect.async<void>((resume) => {
     server.close(() => resume(Effect.void))
-    // A connection that falls idle after close() would stay open until its keep-alive ends.
+    // A connection that becomes idle after close() would stay open until its keep-alive timeout.
     const idle = setInterval(() => server.closeIdleConnections(), 20)
     const quiet = setTimeout(() => {
       for (const socket of silent) socket.destroy()
@@ -121,7 +120,7 @@ const drain = (server: Http.Server, silent: ReadonlySet<Net.Socket>) =>
     })
   })
 
-/** The connections on which nothing was asked yet: node:http does not count them as idle. */
+/** The connections that have sent no request yet: node:http does not count them as idle. */
 const silentConnections = (server: Http.Server): ReadonlySet<Net.Socket> => {
   const silent = new Set<Net.Socket>()
   server.on("connection", (socket: Net.Socket) => {
@@ -132,30 +131,24 @@ const silentConnections = (server: Http.Server): ReadonlySet<Net.Socket> => {
   return silent
 }
 
-/**
- * Serves `app` at `address` until the scope closes; gives back the address it got, which differs when port 0 was asked
- * for.
- */
-export const serve = (
-  app: App,
+/** Serves requests at `address` until the scope closes; returns the address, with the port that port 0 got. */
+export const listen = (
+  handler: RequestHandler,
   address: Address,
-  options?: Partial<ListenerOptions>
-): Effect.Effect<Address, CannotListen, Scope.Scope> =>
+  options: Partial<ListenerOptions>
+): Effect.Effect<Address, ListenError, Scope.Scope> =>
   Effect.gen(function* () {
-    if ("path" in address) yield* clearPath(address.path)
+    if ("path" in address) yield* preparePath(address.path)
     const { maxConnections, ...policy } = { ...defaults, ...options }
     const run = Runtime.runFork(yield* Effect.runtime())
     const onSlow: OnSlow = (id, message) => run(Effect.annotateLogs(Effect.logWarning(message), "request_id", id))
-    const handler: Http.RequestListener = (request, response) => {
-      const fiber = run(app(request, response))
-      // What a caller who has gone had set going is given up; a fiber that is done takes no notice.
-      response.once("close", () => fiber.unsafeInterruptAsFork(FiberId.none))
-    }
-    const gated = (listener: Http.RequestListener) => gate(listener, policy, onSlow)
-    const server = Http.createServer(limits, gated(handler))
+    const guarded = (listener: RequestListener) => guard(listener, policy, onSlow)
+    const server = Http.createServer(limits, guarded(handler.listener))
     server.maxConnections = maxConnections
-    server.on("clientError", refuseUnparsed)
-    server.on("checkExpectation", gated(refuseExpectation))
+    server.on("clientError", onClientError)
+    server.on("checkExpectation", guarded(refuseExpectation))
     const silent = silentConnections(server)
-    return yield* Effect.acquireRelease(listen(server, address), () => drain(server, silent))
+    return yield* Effect.acquireRelease(bind(server, address), () =>
+      Effect.all([drain(server, silent), handler.stop], { concurrency: "unbounded", discard: true })
+    )
   })

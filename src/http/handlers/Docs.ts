@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto"
 import * as Effect from "effect/Effect"
-import { text } from "./Reply.js"
-import type { Route } from "./Router.js"
+import { HttpResponse } from "../server/HttpResponse.js"
+import type { Route } from "../server/Router.js"
 
 /** The documents are one module with 2 MB of script in it, so it is loaded when somebody asks for them. */
 const documents = Effect.promise(() => import("./DocsPage.js"))
@@ -23,23 +23,30 @@ const contentSecurityPolicy = (html: string): string => {
   ].join("; ")
 }
 
-const get = { method: "GET", takesParameters: false, takesBody: false } as const
+const page = (path: string, response: Effect.Effect<HttpResponse<never>>): Route => ({
+  method: "GET",
+  path,
+  hasUrlParams: false,
+  payload: "none",
+  defaultStatus: 200,
+  isUninterruptible: false,
+  handle: () => response
+})
 
 /** The OpenAPI document, and a page to read it and try the calls, with nothing fetched from elsewhere. */
 export const docs: ReadonlyArray<Route> = [
-  {
-    ...get,
-    path: "/openapi.json",
-    answer: () => Effect.map(documents, ({ openApi }) => text(200, "application/json", openApi()))
-  },
-  {
-    ...get,
-    path: "/docs",
-    answer: () =>
-      Effect.map(
-        Effect.flatMap(documents, ({ makePage }) => Effect.promise(makePage)),
-        (html) =>
-          text(200, "text/html; charset=utf-8", html, { "content-security-policy": contentSecurityPolicy(html) })
-      )
-  }
+  page(
+    "/openapi.json",
+    Effect.map(documents, ({ openApi }) => HttpResponse.bytes("application/json", openApi()))
+  ),
+  page(
+    "/docs",
+    Effect.map(
+      Effect.flatMap(documents, ({ makePage }) => Effect.promise(makePage)),
+      (html) =>
+        HttpResponse.bytes("text/html; charset=utf-8", html, {
+          headers: { "content-security-policy": contentSecurityPolicy(html) }
+        })
+    )
+  )
 ]

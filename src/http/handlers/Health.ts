@@ -1,0 +1,18 @@
+import * as Effect from "effect/Effect"
+import { version } from "../../domain/Version.js"
+import { StoreStatus } from "../../services/StoreStatus.js"
+import { Api } from "../Api.js"
+import { Degraded } from "../ApiErrors.js"
+import * as HttpApiServer from "../server/HttpApiServer.js"
+
+/** `/v1/health`: ok when the store responds. */
+export const layer = HttpApiServer.group(Api, "health", (handlers) =>
+  Effect.map(StoreStatus, (store) =>
+    handlers.handle("check", () =>
+      store.check.pipe(
+        Effect.map((database) => ({ status: "ok" as const, version, database })),
+        Effect.mapError(({ error }) => new Degraded({ status: "degraded", error, version }))
+      )
+    )
+  )
+)

@@ -1,0 +1,99 @@
+import type * as HttpApi from "@effect/platform/HttpApi"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as ParseResult from "effect/ParseResult"
+import * as Schema from "effect/Schema"
+import * as SchemaAST from "effect/SchemaAST"
+import { cut } from "../../domain/Bounds.js"
+import { BadRequest } from "../HttpErrors.js"
+import { HttpResponse } from "./HttpResponse.js"
+import type { Route, RouteInput } from "./Router.js"
+
+/** An endpoint of a definition, as `HttpApi.reflect` describes it. */
+export type ReflectedEndpoint = Parameters<Parameters<typeof HttpApi.reflect>[1]["onEndpoint"]>[0]
+
+/** A handler whose types have been forgotten. */
+export interface EndpointHandler {
+  readonly handle: (request: never) => Effect.Effect<unknown, unknown>
+  readonly isUninterruptible: boolean
+}
+
+/** Maximum number of issues reported. */
+const maxIssues = 20
+
+/** An error that names each bad field. */
+const badRequest = ({ issue }: ParseResult.ParseError) => {
+  const issues = ParseResult.ArrayFormatter.formatIssueSync(issue)
+    .slice(0, maxIssues)
+    .map(({ _tag, message, path }) => ({
+      path: cut(path.map(String).join("."), 80),
+      message: _tag === "Type" && path.length === 0 ? "expected a JSON object" : cut(message, 300)
+    }))
+  const lines = issues.map(({ message, path }) => (path === "" ? message : `${path}: ${message}`))
+  return new BadRequest({ error: lines.join("; "), issues })
+}
+
+/** Fails at start for a definition that this server can't serve. A success is sent as it is, without encoding. */
+const assertSupported = ({ endpoint, middleware, payloads, successes }: ReflectedEndpoint) => {
+  const asts = Array.from(successes.values(), ({ ast }) => Option.toArray(ast)).flat()
+  const unsupported = [
+    [middleware.size > 0, "middleware"],
+    [Array.from(payloads.values()).some(({ encoding }) => encoding.kind !== "Json"), "a payload that is not JSON"],
+    [successes.size === 0, "no success"],
+    [asts.some((ast) => SchemaAST.encodedBoundAST(ast) !== ast), "a success with another shape as JSON"]
+  ] as const
+  for (const [isPresent, what] of unsupported) {
+    if (isPresent) throw new Error(`endpoint ${endpoint.name} has ${what}, which this server does not support`)
+  }
+}
+
+type Part = keyof RouteInput
+
+const decoder = <A>(part: Part, schema: Option.Option<Schema.Schema<A, unknown>>) =>
+  Option.isNone(schema) ? [] : [{ part, decode: Schema.decodeUnknownEither(schema.value) }]
+
+/** Decoders of the parts of a request that the definition has a schema for. */
+const decodersOf = ({ headersSchema, pathSchema, payloadSchema, urlParamsSchema }: ReflectedEndpoint["endpoint"]) => [
+  ...decoder("path", pathSchema),
+  ...decoder("urlParams", urlParamsSchema),
+  ...decoder("headers", headersSchema),
+  ...decoder("payload", payloadSchema)
+]
+
+/** The route of an endpoint: decodes the request by the definition's schemas and calls the handler. */
+export const toRoute = (reflected: ReflectedEndpoint, handler: EndpointHandler): Route => {
+  assertSupported(reflected)
+  const { endpoint, successes } = reflected
+  const decoders = decodersOf(endpoint)
+  const statuses = Array.from(successes.keys())
+  const hasBody = Array.from(successes.values()).some(({ ast }) => Option.isSome(ast))
+  // The definition that types a handler is the one that decodes its request.
+  const handle = handler.handle as (request: Partial<Record<Part, unknown>>) => Effect.Effect<unknown, unknown>
+
+  const toResponse = (success: unknown): HttpResponse<unknown, unknown> => {
+    if (!(success instanceof HttpResponse)) return hasBody ? HttpResponse.value(success) : HttpResponse.empty()
+    if (success.status === undefined || statuses.includes(success.status)) return success
+    throw new Error(`endpoint ${endpoint.name} does not declare the success ${success.status}`)
+  }
+
+  return {
+    method: endpoint.method,
+    path: endpoint.path,
+    hasUrlParams: Option.isSome(endpoint.urlParamsSchema),
+    payload: Option.match(endpoint.payloadSchema, {
+      onNone: () => "none",
+      onSome: (schema) => (Schema.is(schema)(undefined) ? "optional" : "required")
+    }),
+    defaultStatus: statuses[0] ?? 200,
+    isUninterruptible: handler.isUninterruptible,
+    handle: (input) => {
+      const request: Partial<Record<Part, unknown>> = {}
+      for (const { decode, part } of decoders) {
+        const decoded = decode(input[part])
+        if (decoded._tag === "Left") return badRequest(decoded.left)
+        request[part] = decoded.right
+      }
+      return Effect.map(handle(request), toResponse)
+    }
+  }
+}

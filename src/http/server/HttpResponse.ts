@@ -1,0 +1,49 @@
+import type * as Stream from "effect/Stream"
+
+export type Headers = Readonly<Record<string, string>>
+
+type Body<A, E> =
+  | { readonly _tag: "Value"; readonly value: A }
+  | { readonly _tag: "Bytes"; readonly bytes: string | Uint8Array }
+  | { readonly _tag: "Stream"; readonly stream: Stream.Stream<Uint8Array, E>; readonly isEndless: boolean }
+
+interface Options {
+  /** One of the statuses that the endpoint declares; by default its first success. */
+  readonly status?: number
+  readonly headers?: Headers
+}
+
+/** A handler's response that says more than its endpoint's success: a status, headers, or a body of another form. */
+export class HttpResponse<out A, out E = never> {
+  private constructor(
+    readonly body: Body<A, E> | undefined,
+    readonly status: number | undefined,
+    readonly headers: Headers
+  ) {}
+
+  /** A value of the endpoint's success, sent as JSON. */
+  static readonly value = <A>(value: A, { headers = {}, status }: Options = {}) =>
+    new HttpResponse<A>({ _tag: "Value", value }, status, headers)
+
+  /** No body, such as 304 (RFC 9110, 15.4.5). */
+  static readonly empty = ({ headers = {}, status }: Options = {}) =>
+    new HttpResponse<never>(undefined, status, headers)
+
+  /** A whole body of any media type. */
+  static readonly bytes = (contentType: string, bytes: string | Uint8Array, { headers = {}, status }: Options = {}) =>
+    new HttpResponse<never>({ _tag: "Bytes", bytes }, status, { "content-type": contentType, ...headers })
+
+  /**
+   * A body that is sent as the stream yields it; the head goes out with the first chunk. The client must read all of it
+   * within 60 s, unless the stream is endless: that one ends when the client disconnects or the server stops.
+   */
+  static readonly stream = <E>(
+    contentType: string,
+    stream: Stream.Stream<Uint8Array, E>,
+    { headers = {}, isEndless = false, status }: Options & { readonly isEndless?: boolean } = {}
+  ) =>
+    new HttpResponse<never, E>({ _tag: "Stream", stream, isEndless }, status, {
+      "content-type": contentType,
+      ...headers
+    })
+}

@@ -1,0 +1,83 @@
+import type * as Http from "node:http"
+import type * as Net from "node:net"
+import { ExpectationFailed, type HttpError, Overloaded } from "../HttpErrors.js"
+import { type AccessPolicy, checkAccess } from "./AccessControl.js"
+import { encodeHttpError } from "./ErrorEncoder.js"
+import { hasBody } from "./RequestBody.js"
+import type { RequestListener } from "./RequestHandler.js"
+import { sendError } from "./ResponseWriter.js"
+
+/** Maximum number of requests in progress; further ones fail with `Overloaded`. Each costs memory. */
+const maxInFlight = 256
+
+/** What node:http rejects before there is a request, by its error code; anything else is not HTTP. */
+const parserErrors: Readonly<Record<string, readonly [status: string, error: string]>> = {
+  HPE_HEADER_OVERFLOW: ["431 Request Header Fields Too Large", "the request's head is larger than 16 KiB"],
+  ERR_HTTP_REQUEST_TIMEOUT: ["408 Request Timeout", "the request did not arrive in time"]
+}
+
+export const onClientError = (error: NodeJS.ErrnoException, socket: Net.Socket) => {
+  if (error.code === "ECONNRESET" || !socket.writable) return socket.destroy()
+  const [status, message] = parserErrors[error.code ?? ""] ?? ["400 Bad Request", "this is not an HTTP/1.1 request"]
+  const body = JSON.stringify({ error: message })
+  return socket.end(
+    `HTTP/1.1 ${status}\r\nContent-Type: application/json\r\nX-Content-Type-Options: nosniff\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`
+  )
+}
+
+/** Responds at once, without reading the request's body. */
+const refuse = (response: Http.ServerResponse, id: string, error: HttpError) =>
+  sendError(response, id, encodeHttpError(error))
+
+/** Milliseconds after which a request is logged. */
+const slowMillis = 1_000
+export type OnSlow = (id: string, message: string) => void
+
+/** RFC 9112, 3.2.2: a target in absolute form stands for its path, and its authority for the Host. */
+const toOriginForm = (request: Http.IncomingMessage) => {
+  const [, authority, path] = /^https?:\/\/([^/?#]*)(.*)$/i.exec(request.url ?? "") ?? []
+  if (authority === undefined || path === undefined) return
+  request.headers.host = authority
+  request.url = path.startsWith("/") ? path : `/${path}`
+}
+
+/** Refuses an `Expect` other than 100-continue (RFC 9110, 10.1.1). */
+export const refuseExpectation: RequestListener = (_, response, id) =>
+  refuse(response, id, new ExpectationFailed({ error: "nothing but 100-continue can be expected" }))
+
+/** Enforces access control and the limit on requests in progress before a request is routed or read. */
+export const guard = (listener: RequestListener, policy: AccessPolicy, onSlow: OnSlow): Http.RequestListener => {
+  let inFlight = 0
+  return (request, response) => {
+    const id = crypto.randomUUID()
+    if (!request.url?.startsWith("/")) toOriginForm(request)
+    const refusal = checkAccess(request, policy)
+    if (refusal !== undefined) return refuse(response, id, refusal)
+    if (inFlight >= maxInFlight) {
+      const error = `${maxInFlight} requests are under way; come again in a second`
+      return refuse(response, id, new Overloaded({ error }))
+    }
+    // Counted once the request is complete, so that slow senders don't block others.
+    let startedAt: number | undefined
+    let isClosed = false
+    const start = () => {
+      // The rest of a refused body may arrive after the response.
+      if (isClosed) return
+      inFlight++
+      startedAt = performance.now()
+    }
+    if (hasBody(request)) request.once("end", start)
+    else start()
+    listener(request, response, id)
+    // Registered after the listener's own, which interrupts the handler.
+    response.once("close", () => {
+      isClosed = true
+      // A handler that can't be interrupted would wait forever for its response to be read.
+      if (!response.writableEnded) response.end()
+      if (startedAt === undefined) return
+      inFlight--
+      const millis = performance.now() - startedAt
+      if (millis > slowMillis) onSlow(id, `${request.method} ${request.url} took ${Math.round(millis)} ms`)
+    })
+  }
+}

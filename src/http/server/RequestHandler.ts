@@ -1,0 +1,129 @@
+import type * as Http from "node:http"
+import { clientAbortFiberId } from "@effect/platform/HttpServerError"
+import * as Cause from "effect/Cause"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as FiberRef from "effect/FiberRef"
+import * as FiberRefs from "effect/FiberRefs"
+import * as HashMap from "effect/HashMap"
+import * as Runtime from "effect/Runtime"
+import { BadRequest, InternalError } from "../HttpErrors.js"
+import { type ErrorEncoder, encodeHttpError } from "./ErrorEncoder.js"
+import { checkBodyHeaders, hasBody, readJson } from "./RequestBody.js"
+import { withRequestSpan } from "./RequestSpan.js"
+import { send, sendError } from "./ResponseWriter.js"
+import { makeRouter, type Route, type RouteMatch } from "./Router.js"
+
+/** Responds to a request; `id` is the request's, for the response and the log. */
+export type RequestListener = (request: Http.IncomingMessage, response: Http.ServerResponse, id: string) => void
+
+export interface RequestHandler {
+  readonly listener: RequestListener
+  /** Ends endless responses, then waits for handlers that are uninterruptible. */
+  readonly stop: Effect.Effect<void>
+}
+
+const internalError = (id: string) =>
+  encodeHttpError(
+    new InternalError({ error: "internal error; nexusd's log has more, under this request's id", request_id: id })
+  )
+
+/** Sends the failure of a handler or of its response. */
+const respondFailure = (
+  response: Http.ServerResponse,
+  id: string,
+  cause: Cause.Cause<unknown>,
+  encodeError: ErrorEncoder
+): Effect.Effect<void> => {
+  if (Cause.isInterruptedOnly(cause)) return Effect.interrupt
+  const encoded = encodeError(Cause.squash(cause))
+  const logged = encoded === undefined ? Effect.logError("unexpected failure", cause) : Effect.void
+  if (!response.headersSent) {
+    return Effect.zipRight(
+      logged,
+      Effect.sync(() => sendError(response, id, encoded ?? internalError(id)))
+    )
+  }
+  // The head is sent: only the closed connection can say that the body is not whole.
+  response.destroy()
+  return Effect.zipRight(logged, Effect.logWarning("a response was cut off", cause))
+}
+
+/** A handler of requests that finds the route, reads the body and runs the route's handler as one fiber. */
+export const make = (
+  routes: ReadonlyArray<Route>,
+  encodeError: ErrorEncoder,
+  options: { readonly isTraced: boolean }
+): Effect.Effect<RequestHandler> =>
+  Effect.gen(function* () {
+    const runtime = yield* Effect.runtime()
+    const stopping = yield* Deferred.make<void>()
+    const uninterruptible = new Set<Fiber.RuntimeFiber<void>>()
+    const findRoute = makeRouter(routes)
+
+    /** The log annotation is one of the fiber's initial references: `Effect.annotateLogs` costs a GET some 3 us. */
+    const fork = (effect: Effect.Effect<void>, id: string) =>
+      Runtime.runFork(runtime, effect, {
+        updateRefs: (refs, fiberId) =>
+          FiberRefs.updateAs(refs, {
+            fiberId,
+            fiberRef: FiberRef.currentLogAnnotations,
+            value: HashMap.make(["request_id", id] as const)
+          })
+      })
+
+    const run = (
+      request: Http.IncomingMessage,
+      response: Http.ServerResponse,
+      id: string,
+      route: Route | undefined,
+      effect: Effect.Effect<void, unknown>
+    ) => {
+      const responding = Effect.catchAllCause(effect, (cause) => respondFailure(response, id, cause, encodeError))
+      const fiber = fork(options.isTraced ? withRequestSpan(request, response, route, responding) : responding, id)
+      // Most fibers are done already: an observer and a listener for each would cost more than the check.
+      if (fiber.unsafePoll() !== null) return
+      if (route?.isUninterruptible) {
+        uninterruptible.add(fiber)
+        fiber.addObserver(() => uninterruptible.delete(fiber))
+      } else {
+        response.once("close", () => fiber.unsafeInterruptAsFork(clientAbortFiberId))
+      }
+    }
+
+    const handle = (
+      request: Http.IncomingMessage,
+      response: Http.ServerResponse,
+      id: string,
+      { path, route, urlParams }: RouteMatch,
+      payload: unknown
+    ) => {
+      const handled = route.handle({ path, urlParams, headers: request.headers, payload })
+      const responding =
+        handled instanceof BadRequest
+          ? handled
+          : Effect.flatMap(handled, (success) =>
+              send(response, id, route.defaultStatus, success, Deferred.await(stopping))
+            )
+      run(request, response, id, route, responding)
+    }
+
+    const listener: RequestListener = (request, response, id) => {
+      const match = checkBodyHeaders(request) ?? findRoute(request.method ?? "", request.url ?? "")
+      if (!("route" in match)) return run(request, response, id, undefined, match)
+      const { payload } = match.route
+      if (payload === "none" || (payload === "optional" && !hasBody(request))) {
+        return handle(request, response, id, match, undefined)
+      }
+      readJson(request, (body) =>
+        "json" in body ? handle(request, response, id, match, body.json) : run(request, response, id, match.route, body)
+      )
+    }
+
+    const stop = Effect.zipRight(
+      Deferred.succeed(stopping, undefined),
+      Effect.suspend(() => Fiber.awaitAll(uninterruptible))
+    )
+    return { listener, stop: Effect.asVoid(stop) }
+  })

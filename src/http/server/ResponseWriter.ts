@@ -1,0 +1,103 @@
+import type * as Http from "node:http"
+import * as Effect from "effect/Effect"
+import * as Stream from "effect/Stream"
+import { type HttpError, Overloaded } from "../HttpErrors.js"
+import type { EncodedError } from "./ErrorEncoder.js"
+import type { Headers, HttpResponse } from "./HttpResponse.js"
+
+/** The header with the request's id, which log entries carry as `request_id`. */
+const requestIdHeader = "x-request-id"
+
+/** How long a client may take to read a long response, which holds a snapshot of the database. */
+const sendTimeout = "60 seconds"
+
+const writeHead = (response: Http.ServerResponse, id: string, status: number, headers: Headers) =>
+  response.writeHead(status, { [requestIdHeader]: id, "x-content-type-options": "nosniff", ...headers })
+
+/** Sends a whole response, unless the client has disconnected and the response was ended. */
+const sendBytes = (
+  response: Http.ServerResponse,
+  id: string,
+  status: number,
+  headers: Headers,
+  body: string | Uint8Array | undefined
+) => {
+  if (response.headersSent) return
+  writeHead(
+    response,
+    id,
+    status,
+    body === undefined ? headers : { "content-length": String(Buffer.byteLength(body)), ...headers }
+  )
+  // node:http drops the body of a response to HEAD.
+  response.end(body)
+}
+
+const json = { "content-type": "application/json" }
+
+/** Sends an error as JSON. */
+export const sendError = (response: Http.ServerResponse, id: string, { body, headers, status }: EncodedError) =>
+  sendBytes(response, id, status, { ...json, ...headers }, JSON.stringify(body))
+
+/** Waits for `drain` or `close`. */
+const awaitDrain = (response: Http.ServerResponse) =>
+  Effect.async<void>((resume) => {
+    const forget = () => response.off("drain", done).off("close", done)
+    const done = () => {
+      forget()
+      resume(Effect.void)
+    }
+    response.on("drain", done).on("close", done)
+    return Effect.sync(forget)
+  })
+
+const sendStream = <E>(
+  response: Http.ServerResponse,
+  stream: Stream.Stream<Uint8Array, E>,
+  writeStreamHead: () => void
+): Effect.Effect<void, E> =>
+  Stream.runForEach(stream, (chunk) =>
+    Effect.suspend(() => {
+      if (!response.headersSent) writeStreamHead()
+      return response.write(chunk) ? Effect.void : awaitDrain(response)
+    })
+  ).pipe(
+    Effect.zipRight(
+      Effect.sync(() => {
+        if (!response.headersSent) writeStreamHead()
+        response.end()
+      })
+    )
+  )
+
+const inTime = Effect.timeoutFail({
+  duration: sendTimeout,
+  onTimeout: () => new Overloaded({ error: `the response could not be sent within ${sendTimeout}` })
+})
+
+/** Sends a response. Fails with what its stream fails with, or when the client does not read it in time. */
+export const send = <A, E>(
+  response: Http.ServerResponse,
+  id: string,
+  defaultStatus: number,
+  { body, headers, status = defaultStatus }: HttpResponse<A, E>,
+  stopping: Effect.Effect<void>
+): Effect.Effect<void, E | HttpError> => {
+  if (body?._tag !== "Stream") {
+    return Effect.sync(() => {
+      if (body === undefined) sendBytes(response, id, status, headers, undefined)
+      else if (body._tag === "Bytes") sendBytes(response, id, status, headers, body.bytes)
+      else sendBytes(response, id, status, { ...json, ...headers }, JSON.stringify(body.value))
+    })
+  }
+  const writeStreamHead = () => void writeHead(response, id, status, headers)
+  if (response.req.method === "HEAD") {
+    return Effect.sync(() => {
+      writeStreamHead()
+      response.end()
+    })
+  }
+  return body.isEndless
+    ? sendStream(response, Stream.interruptWhen(body.stream, stopping), writeStreamHead)
+    : inTime(sendStream(response, body.stream, writeStreamHead))
+}
