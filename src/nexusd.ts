@@ -84,5 +84,6 @@ main({
   ]),
   runsAlone: true,
   globals: ["--config", "--db"],
-  failure: ({ message }) => ({ message: `Error: ${message}`, exitCode: ExitCode.failure })
+  failure: (error) =>
+    error._tag === "OutputFailed" ? error : { lines: [`Error: ${error.message}`], exitCode: ExitCode.failure }
 })
