@@ -64,7 +64,7 @@ export const admit = (
   if (origin !== undefined && !(overNetwork && [`http://${host}`, `https://${host}`].includes(origin.toLowerCase()))) {
     return new Forbidden({ error: `requests of web pages from ${show(origin)} are refused` })
   }
-  if (site === "cross-site" || site === "same-site") {
+  if (site !== undefined && site !== "same-origin" && site !== "none") {
     return new Forbidden({ error: "requests of web pages from other sites are refused" })
   }
   if (token !== undefined && !isToken(authorization, token)) {

@@ -82,6 +82,21 @@ export class ExpectationFailed extends Schema.TaggedError<ExpectationFailed>("ne
   { error: forPeople }
 ) {}
 
+/** The request's head or its body did not arrive in time. */
+export class RequestTimeout extends Schema.TaggedError<RequestTimeout>("nexus/RequestTimeout")("RequestTimeout", {
+  error: forPeople
+}) {}
+
+/** The request's head is larger than a request's may be. */
+export class HeadTooLarge extends Schema.TaggedError<HeadTooLarge>("nexus/HeadTooLarge")("HeadTooLarge", {
+  error: forPeople
+}) {}
+
+/** The request uses a part of HTTP that this daemon does not implement. */
+export class NotImplemented extends Schema.TaggedError<NotImplemented>("nexus/NotImplemented")("NotImplemented", {
+  error: forPeople
+}) {}
+
 /** A bug in the daemon. What happened is in its log, under the request's id. */
 export class InternalError extends Schema.TaggedError<InternalError>("nexus/InternalError")("InternalError", {
   error: forPeople,
@@ -137,11 +152,14 @@ export const ApiErrors = {
   NotFound: wire(404, NotFound, "No VM has that name or id"),
   RouteNotFound: wire(404, RouteNotFound, "Nothing is served at this path", { tagged: true }),
   MethodNotAllowed: wire(405, MethodNotAllowed, "This path does not take this method", { tagged: true }),
+  RequestTimeout: wire(408, RequestTimeout, "The request did not arrive in time", { tagged: true }),
   Conflict: wire(409, Conflict, "The records as they stand forbid the change"),
   PayloadTooLarge: wire(413, PayloadTooLarge, "The body is larger than 1 MiB", { tagged: true }),
   UnsupportedMediaType: wire(415, UnsupportedMediaType, "The body is not application/json", { tagged: true }),
   ExpectationFailed: wire(417, ExpectationFailed, "The request expects what this daemon does not do", { tagged: true }),
+  HeadTooLarge: wire(431, HeadTooLarge, "The request's head is larger than 16 KiB", { tagged: true }),
   InternalError: wire(500, InternalError, "A bug in the daemon; its log has more, under the request's id"),
+  NotImplemented: wire(501, NotImplemented, "The request's transfer coding is not implemented", { tagged: true }),
   Overloaded: wire(503, Overloaded, "Too many requests are under way; Retry-After says when to come again", {
     tagged: true
   }),

@@ -1,28 +1,12 @@
 import type * as Http from "node:http"
-import type * as Net from "node:net"
 import { type AdmissionPolicy, admit } from "./Admission.js"
-import { type ApiError, ExpectationFailed, Overloaded } from "./ApiErrors.js"
+import { type ApiError, ExpectationFailed, NotImplemented, Overloaded } from "./ApiErrors.js"
 import { failure } from "./Reply.js"
 import { hasBody } from "./RequestBody.js"
 import { requestIdHeader } from "./RequestId.js"
 
 /** Requests at once, beyond which a caller is asked to come again. Each costs memory until it is answered. */
 const maxInFlight = 256
-
-/** What node:http refuses before there is a request, by the code of its error; anything else is not HTTP. */
-const refusals: Readonly<Record<string, readonly [status: string, error: string]>> = {
-  HPE_HEADER_OVERFLOW: ["431 Request Header Fields Too Large", "the request's head is larger than 16 KiB"],
-  ERR_HTTP_REQUEST_TIMEOUT: ["408 Request Timeout", "the request did not arrive in time"]
-}
-
-export const refuseUnparsed = (error: NodeJS.ErrnoException, socket: Net.Socket) => {
-  if (error.code === "ECONNRESET" || !socket.writable) return socket.destroy()
-  const [status, message] = refusals[error.code ?? ""] ?? ["400 Bad Request", "this is not an HTTP/1.1 request"]
-  const body = JSON.stringify({ error: message })
-  return socket.end(
-    `HTTP/1.1 ${status}\r\nContent-Type: application/json\r\nX-Content-Type-Options: nosniff\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`
-  )
-}
 
 /** Answers at once, without the request's body being read. */
 const refuse = (error: ApiError, response: Http.ServerResponse) => {
@@ -43,6 +27,10 @@ const toOriginForm = (request: Http.IncomingMessage) => {
   request.url = path.startsWith("/") ? path : `/${path}`
 }
 
+/** RFC 9112, 6.1. node:http removes `chunked` and leaves any coding before it in the body. */
+const isTransferCodingKnown = ({ headers }: Http.IncomingMessage) =>
+  (headers["transfer-encoding"] ?? "chunked").toLowerCase() === "chunked"
+
 /** Answers a request that expects what this daemon does not do. */
 export const refuseExpectation: Http.RequestListener = (_, response) =>
   refuse(new ExpectationFailed({ error: "nothing but 100-continue can be expected" }), response)
@@ -57,6 +45,13 @@ export const gate = (handler: Http.RequestListener, policy: AdmissionPolicy, onS
     toOriginForm(request)
     const refusal = admit(request, policy)
     if (refusal !== undefined) return refuse(refusal, response)
+    if (!isTransferCodingKnown(request)) {
+      response.shouldKeepAlive = false
+      return refuse(
+        new NotImplemented({ error: "the only Transfer-Encoding that nexusd implements is chunked" }),
+        response
+      )
+    }
     if (inFlight >= maxInFlight) {
       return refuse(
         new Overloaded({ error: `${maxInFlight} requests are under way; come again in a second` }),

@@ -2,16 +2,17 @@ import { chmodSync, lstatSync, rmSync } from "node:fs"
 import * as Http from "node:http"
 import * as Net from "node:net"
 import { dirname } from "node:path"
+import * as HttpServerError from "@effect/platform/HttpServerError"
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as FiberId from "effect/FiberId"
 import * as Runtime from "effect/Runtime"
 import type * as Scope from "effect/Scope"
 import { type Address, formatAddress } from "../domain/Address.js"
 import { makeFolder } from "../system/UserFolders.js"
 import type { AdmissionPolicy } from "./Admission.js"
-import { gate, type OnSlow, refuseExpectation, refuseUnparsed } from "./Gate.js"
+import { serveBareSockets } from "./BareSocket.js"
+import { gate, type OnSlow, refuseExpectation } from "./Gate.js"
 import type { App } from "./Server.js"
 
 /** The address can't be listened on; `message` says why and what to do. */
@@ -149,12 +150,14 @@ export const serve = (
     const handler: Http.RequestListener = (request, response) => {
       const fiber = run(app(request, response))
       // What a caller who has gone had set going is given up; a fiber that is done takes no notice.
-      response.once("close", () => fiber.unsafeInterruptAsFork(FiberId.none))
+      response.once("close", () => fiber.unsafeInterruptAsFork(HttpServerError.clientAbortFiberId))
     }
     const gated = (listener: Http.RequestListener) => gate(listener, policy, onSlow)
     const server = Http.createServer(limits, gated(handler))
     server.maxConnections = maxConnections
-    server.on("clientError", refuseUnparsed)
+    // node:http would ignore header lines after the 1,000th; maxHeaderSize is the limit.
+    server.maxHeadersCount = 0
+    serveBareSockets(server)
     server.on("checkExpectation", gated(refuseExpectation))
     const silent = silentConnections(server)
     return yield* Effect.acquireRelease(listen(server, address), () => drain(server, silent))

@@ -24,7 +24,7 @@ export const json = (status: number, value: unknown, headers?: Headers): Reply =
   text(status, "application/json", JSON.stringify(value), headers)
 
 /** Headers that some failures carry: RFC 6750, 3; RFC 9110, 10.2.1 and 10.2.3. */
-const failureHeaders = (error: ApiError): Headers => {
+export const failureHeaders = (error: ApiError): Headers => {
   switch (error._tag) {
     case "MethodNotAllowed":
       return { allow: error.allowed.join(", ") }

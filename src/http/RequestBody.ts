@@ -14,12 +14,17 @@ const tooLarge = new PayloadTooLarge({
 export const hasBody = ({ headers }: IncomingMessage): boolean =>
   headers["transfer-encoding"] !== undefined || Number(headers["content-length"] ?? 0) > 0
 
-/** Exactly `application/json`, whatever its parameters: a web page can't send that to another site unasked. */
-const isJson = ({ headers }: IncomingMessage) =>
-  headers["content-type"]?.split(";", 1)[0]?.trim().toLowerCase() === "application/json"
+/**
+ * Exactly `application/json`, whatever its parameters: a web page can't send that to another site unasked. Of several
+ * Content-Type lines node:http's `headers` has the first alone.
+ */
+const isJson = ({ headersDistinct }: IncomingMessage) => {
+  const [type, ...more] = headersDistinct["content-type"] ?? []
+  return more.length === 0 && type?.split(";", 1)[0]?.trim().toLowerCase() === "application/json"
+}
 
 const mediaTypeProblem = (request: IncomingMessage): string | undefined => {
-  if (!isJson(request)) return "the body must be sent as Content-Type: application/json"
+  if (!isJson(request)) return "the body must be sent with one Content-Type, application/json"
   const encoding = request.headers["content-encoding"]
   return encoding && `the body must be sent as it is, without Content-Encoding ${show(encoding)}`
 }
@@ -84,7 +89,8 @@ export const readJson = (
     if (Number(request.headers["content-length"] ?? 0) > maxBodyBytes) return tooLarge
   }
   if (!isTaken) return Effect.succeed(undefined)
-  return Effect.flatMap(readBody(request), (body) =>
+  const reading = hasBody(request) ? readBody(request) : Effect.succeed(Buffer.alloc(0))
+  return Effect.flatMap(reading, (body) =>
     isTooDeep(body) ? new BadRequest({ error: `the body is nested deeper than ${maxDepth} levels` }) : parse(body)
   )
 }

@@ -11,7 +11,7 @@ import * as Ref from "effect/Ref"
 import { formatAddress } from "../../src/domain/Address.js"
 import { StoreUnavailable } from "../../src/domain/Errors.js"
 import type { Vm } from "../../src/domain/Vm.js"
-import { serve } from "../../src/http/Listener.js"
+import { type ListenerOptions, serve } from "../../src/http/Listener.js"
 import { httpApp } from "../../src/http/Server.js"
 import { StoreStatus } from "../../src/services/StoreStatus.js"
 import { VmStore } from "../../src/services/VmStore.js"
@@ -45,7 +45,10 @@ export class TestServer extends Context.Tag("test/TestServer")<
     readonly storeIs: (mode: StoreMode) => Effect.Effect<void>
   }
 >() {
-  static readonly layer = (options?: { readonly initial?: ReadonlyArray<Vm> }) =>
+  static readonly layer = (options?: {
+    readonly initial?: ReadonlyArray<Vm>
+    readonly listener?: Partial<ListenerOptions>
+  }) =>
     Layer.scoped(
       TestServer,
       Effect.gen(function* () {
@@ -53,7 +56,9 @@ export class TestServer extends Context.Tag("test/TestServer")<
         const logs: Array<string> = []
         const store = switchable(Ref.get(mode)).pipe(Layer.provide(VmStoreMemory.layer(options)))
         const app = yield* Effect.provide(httpApp, yield* Layer.build(store))
-        const address = yield* serve(app, { host: "127.0.0.1", port: 0 }).pipe(Effect.provide(collectInto(logs)))
+        const address = yield* serve(app, { host: "127.0.0.1", port: 0 }, options?.listener).pipe(
+          Effect.provide(collectInto(logs))
+        )
         if (!("port" in address)) return yield* Effect.dieMessage(`asked for TCP, got ${formatAddress(address)}`)
         return {
           address,
