@@ -9,7 +9,7 @@ import { nexusd, settingsOf } from "./admin/Nexusd.js"
 import { tokenCommand, tokenNewCommand } from "./admin/TokenCommand.js"
 import { formatAddress } from "./domain/Address.js"
 import { version } from "./domain/Version.js"
-import { serve } from "./http/Listener.js"
+import { checkAddress, serve } from "./http/Listener.js"
 import { httpApp, tracedHttpApp } from "./http/Server.js"
 import type { Config } from "./services/Config.js"
 import { type DatabaseChoice, showDatabase } from "./services/DatabaseChoice.js"
@@ -54,6 +54,7 @@ const storeOf = (database: DatabaseChoice): Layer.Layer<VmStore | StoreStatus, D
 /** Serves until told to stop: then requests in flight finish, and the database is closed last. */
 const daemon = (config: Config, traces = tracesEndpoint()) =>
   Effect.gen(function* () {
+    yield* checkAddress(config.listen)
     const store = yield* Layer.build(storeOf(config.database))
     const app = yield* Effect.provide(traces === undefined ? httpApp : tracedHttpApp, store)
     const address = formatAddress(yield* serve(app, config.listen, config))
@@ -68,6 +69,11 @@ const daemon = (config: Config, traces = tracesEndpoint()) =>
     Logger.withMinimumLogLevel(levels[config.logLevel]),
     Effect.provide(logging)
   )
+
+// NodeRuntime.runMain stops on SIGINT and SIGTERM alone.
+process.on("SIGHUP", () => process.kill(process.pid, "SIGTERM"))
+// Without a listener Node.js opens its inspector, which runs any code, on 127.0.0.1:9229.
+process.on("SIGUSR1", () => {})
 
 main({
   name: "nexusd",
