@@ -1,6 +1,15 @@
 import { readFileSync } from "node:fs"
 import { defineConfig } from "vitest/config"
 
+/** The variables by which a user sets up Nexus and the programs that tests start; some are read by the tests too. */
+const isUserSetting = (name: string) =>
+  /^(?:NEXUS_|OTEL_|XDG_|LC_|PG)|^(?:LANG|LANGUAGE|NODE_OPTIONS|NODE_USE_ENV_PROXY|FORCE_COLOR|NO_COLOR)$/.test(name) &&
+  !/^NEXUS_(?:FAULTS|FAULTS_REPORT|FUZZ_SEED|SEED)$/.test(name)
+
+// The workers inherit this. Proxies stay, for npm: Node.js uses them only where NODE_USE_ENV_PROXY says so.
+for (const name of Object.keys(process.env)) if (isUserSetting(name)) delete process.env[name]
+Object.assign(process.env, { LANG: "C.UTF-8", TZ: "UTC" })
+
 const { version } = JSON.parse(readFileSync("package.json", "utf8"))
 
 export default defineConfig({

@@ -64,5 +64,5 @@ main({
   runsAlone: false,
   globals: ["--config", "--daemon", "--token-file"],
   failure: (error) =>
-    error._tag === "BadConfig" ? { message: `Error: ${error.message}`, exitCode: ExitCode.usage } : error
+    error._tag === "BadConfig" ? { lines: [`Error: ${error.message}`], exitCode: ExitCode.usage } : error
 })

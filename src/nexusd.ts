@@ -11,6 +11,7 @@ import { formatAddress } from "./domain/Address.js"
 import { version } from "./domain/Version.js"
 import * as Server from "./http/Server.js"
 import { HttpApiServer } from "./http/server/HttpApiServer.js"
+import { checkAddress } from "./http/server/Listener.js"
 import type { Config } from "./services/Config.js"
 import { type DatabaseChoice, showDatabase } from "./services/DatabaseChoice.js"
 import type { DatabaseRefused } from "./services/DatabaseRefused.js"
@@ -62,12 +63,18 @@ const daemon = (config: Config, traces = tracesEndpoint()) => {
       yield* Effect.logInfo(`nexusd ${version} listening on ${url}, database ${showDatabase(config.database)}`)
     })
   )
-  return Layer.launch(started.pipe(Layer.provide(server), Layer.provide(tracing(traces)))).pipe(
+  const launched = Layer.launch(started.pipe(Layer.provide(server), Layer.provide(tracing(traces))))
+  return Effect.zipRight(checkAddress(config.listen), launched).pipe(
     Effect.onInterrupt(() => Effect.logInfo("nexusd stopped")),
     Logger.withMinimumLogLevel(levels[config.logLevel]),
     Effect.provide(logging)
   )
 }
+
+// NodeRuntime.runMain stops on SIGINT and SIGTERM alone.
+process.on("SIGHUP", () => process.kill(process.pid, "SIGTERM"))
+// Without a listener Node.js opens its inspector, which runs any code, on 127.0.0.1:9229.
+process.on("SIGUSR1", () => {})
 
 main({
   name: "nexusd",
@@ -84,5 +91,6 @@ main({
   ]),
   runsAlone: true,
   globals: ["--config", "--db"],
-  failure: ({ message }) => ({ message: `Error: ${message}`, exitCode: ExitCode.failure })
+  failure: (error) =>
+    error._tag === "OutputFailed" ? error : { lines: [`Error: ${error.message}`], exitCode: ExitCode.failure }
 })

@@ -3,6 +3,7 @@ import * as HttpApi from "@effect/platform/HttpApi"
 import * as HttpApiEndpoint from "@effect/platform/HttpApiEndpoint"
 import * as HttpApiGroup from "@effect/platform/HttpApiGroup"
 import * as HttpApiSchema from "@effect/platform/HttpApiSchema"
+import * as HttpServerError from "@effect/platform/HttpServerError"
 import { describe, expect, it } from "@effect/vitest"
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
@@ -55,7 +56,7 @@ class Api extends HttpApi.make("test").add(Items) {}
 interface Probe {
   readonly started: Deferred.Deferred<void>
   readonly proceed: Deferred.Deferred<void>
-  readonly ended: Deferred.Deferred<"finished" | "interrupted">
+  readonly ended: Deferred.Deferred<Exit.Exit<unknown, unknown>>
 }
 
 const handlers = ({ ended, proceed, started }: Probe, uninterruptible: boolean) =>
@@ -80,23 +81,15 @@ const handlers = ({ ended, proceed, started }: Probe, uninterruptible: boolean) 
           "slow",
           () =>
             Effect.zipRight(Deferred.succeed(started, undefined), Deferred.await(proceed)).pipe(
-              Effect.onExit((exit) => Deferred.succeed(ended, Exit.isSuccess(exit) ? "finished" : "interrupted"))
+              Effect.onExit((exit) => Deferred.succeed(ended, exit))
             ),
           { uninterruptible }
         )
-        .handle("events", () =>
-          Effect.succeed(
-            HttpResponse.stream(
-              "text/event-stream",
-              Stream.concat(Stream.make(Buffer.from("event: ready\n\n")), Stream.never).pipe(
-                Stream.ensuringWith((exit) =>
-                  Deferred.succeed(ended, Exit.isSuccess(exit) ? ("finished" as const) : ("interrupted" as const))
-                )
-              ),
-              { isEndless: true }
-            )
-          )
-        )
+        .handle("events", () => {
+          const events = Stream.concat(Stream.make(Buffer.from("event: ready\n\n")), Stream.never)
+          const observed = Stream.ensuringWith(events, (exit) => Deferred.succeed(ended, exit))
+          return Effect.succeed(HttpResponse.stream("text/event-stream", observed, { isEndless: true }))
+        })
     )
   )
 
@@ -106,7 +99,7 @@ const serve = (uninterruptible = false) =>
     const probe: Probe = {
       started: yield* Deferred.make<void>(),
       proceed: yield* Deferred.make<void>(),
-      ended: yield* Deferred.make<"finished" | "interrupted">()
+      ended: yield* Deferred.make<Exit.Exit<unknown, unknown>>()
     }
     const scope = yield* Scope.make()
     const server = HttpApiServer.layer(Api, { address: { host: "127.0.0.1", port: 0 } })
@@ -187,11 +180,15 @@ describe("HttpApiServer", () => {
     })
   )
 
-  it.scopedLive("interrupts a handler whose client disconnects", () =>
+  it.scopedLive("interrupts a handler whose client disconnects, by the library's client-abort fiber id", () =>
     Effect.gen(function* () {
       const { ended, started, url } = yield* serve()
       yield* disconnectAfter(`${url}/items/a/slow`, "POST", Deferred.await(started))
-      expect(yield* Deferred.await(ended)).toBe("interrupted")
+      const interruptors = Exit.match(yield* Deferred.await(ended), {
+        onFailure: (cause) => Array.from(Cause.interruptors(cause)),
+        onSuccess: () => []
+      })
+      expect(interruptors).toContainEqual(HttpServerError.clientAbortFiberId)
     })
   )
 
@@ -204,7 +201,7 @@ describe("HttpApiServer", () => {
       expect(yield* Deferred.poll(ended)).toEqual(Option.none())
       expect(stopped.unsafePoll()).toBeNull()
       yield* Deferred.succeed(proceed, undefined)
-      expect(yield* Deferred.await(ended)).toBe("finished")
+      expect(yield* Deferred.await(ended)).toEqual(Exit.void)
       yield* stopped
     })
   )
@@ -216,7 +213,7 @@ describe("HttpApiServer", () => {
       const response = yield* Effect.promise(() => fetch(`${url}/events`, { signal: controller.signal }))
       expect(response.headers.get("content-type")).toBe("text/event-stream")
       controller.abort()
-      expect(yield* Deferred.await(ended)).toBe("interrupted")
+      expect(Exit.isInterrupted(yield* Deferred.await(ended))).toBe(true)
     })
   )
 

@@ -1,5 +1,6 @@
 import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync } from "node:fs"
 import * as Http from "node:http"
+import * as Net from "node:net"
 import { dirname, join } from "node:path"
 import { describe, expect, it } from "vitest"
 import {
@@ -104,6 +105,68 @@ describe.concurrent("a Unix socket", { timeout: 60_000 }, () => {
     await startWithUmask(home, "022", env)
     expectRefusal(await runDaemon(home, { env: { ...env, NEXUS_DATABASE_URL: join(home.path, "other.db") } }), address)
     expect((await runCli(home, ["--daemon", address, "vm", "list"])).stdout).toBe("No VMs found.\n")
+  })
+
+  const tooLong = [
+    ["ASCII", "a".repeat(200)],
+    ["UTF-8 of fewer characters than bytes", "ü".repeat(60)],
+    ["folders", `${"f/".repeat(60)}api.sock`]
+  ] as const
+  for (const [what, name] of tooLong) {
+    it(`with a path too long for one, of ${what}, is refused, and leaves nothing behind`, async ({
+      expect,
+      onTestFinished
+    }) => {
+      const home = makeHome(onTestFinished)
+      const path = join(home.path, name)
+      const refused = await runDaemon(home, { env: { NEXUS_API_LISTEN: `unix:${path}` } })
+      expectRefusal(refused, "api.listen", `${Buffer.byteLength(path)} bytes`, "107")
+      expect(readdirSync(home.path)).toEqual([])
+    })
+  }
+
+  it("with the longest path there can be is served", async ({ expect, onTestFinished }) => {
+    const home = makeHome(onTestFinished)
+    const path = join(home.path, "a".repeat(107 - Buffer.byteLength(home.path) - 1))
+    await startWithUmask(home, "022", { NEXUS_API_LISTEN: `unix:${path}` })
+    expect(readdirSync(home.path)).toContain("a".repeat(107 - Buffer.byteLength(home.path) - 1))
+    expect((await runCli(home, ["--daemon", `unix:${path}`, "vm", "list"])).stdout).toBe("No VMs found.\n")
+  })
+
+  it("where none can be made is refused in one line, before a database is made", async ({ expect, onTestFinished }) => {
+    const home = makeHome(onTestFinished)
+    const file = home.write("file", "precious")
+    mkdirSync(join(home.path, "folder"))
+    const before = readdirSync(home.path)
+    for (const [path, reason] of [
+      [join(home.path, "folder"), "not a socket"],
+      [file, "not a socket"],
+      [join(file, "api.sock"), "not a folder"],
+      ["/dev/null", "not a socket"],
+      ["/dev/null/api.sock", "not a folder"]
+    ] as const) {
+      const refused = await runDaemon(home, { env: { NEXUS_API_LISTEN: `unix:${path}` } })
+      expectRefusal(refused, `unix:${path}`, "api.listen", reason)
+    }
+    expect(readdirSync(home.path)).toEqual(before)
+    expect(readFileSync(file, "utf8")).toBe("precious")
+  })
+
+  it("in a folder that can't be made is refused in one line", async ({ onTestFinished }) => {
+    const home = makeHome(onTestFinished)
+    // Nobody may make a folder in /proc, not even root.
+    const listen = "unix:/proc/nexus/api.sock"
+    expectRefusal(await runDaemon(home, { env: { NEXUS_API_LISTEN: listen } }), listen, "api.listen")
+  })
+
+  it("of a program that is not nexusd, and does not answer, is left to it", async ({ expect, onTestFinished }) => {
+    const { env, home, path } = makeSocketHome(onTestFinished)
+    mkdirSync(dirname(path), { recursive: true })
+    const other = Net.createServer(() => {})
+    onTestFinished(() => void other.close())
+    await new Promise<void>((resolve) => other.listen(path, resolve))
+    expectRefusal(await runDaemon(home, { env }), path, "another daemon")
+    expect(statSync(path).isSocket()).toBe(true)
   })
 
   it("does not take the place of another file", async ({ expect, onTestFinished }) => {
@@ -285,6 +348,27 @@ describe.concurrent("a token", { timeout: 60_000 }, () => {
       expect((await request(url, "GET", { authorization: `Bearer ${token}` })).status).toBe(200)
     })
   }
+})
+
+describe.concurrent("an address", { timeout: 60_000 }, () => {
+  it("that is not this machine's is refused in one line", async ({ onTestFinished }) => {
+    const { env, home } = await makeTokenHome(onTestFinished)
+    for (const listen of [
+      "192.0.2.1:9600",
+      "[fe80::1%nothing0]:9600",
+      "[2001:db8::1]:9600",
+      "no-such-host.invalid:9600"
+    ]) {
+      expectRefusal(await runDaemon(home, { env: { ...env, NEXUS_API_LISTEN: listen } }), listen, "api.listen")
+    }
+  })
+
+  it("that another program has is refused in one line", async ({ onTestFinished }) => {
+    const home = makeHome(onTestFinished)
+    const { address } = await startDaemon(home)
+    const other = { NEXUS_API_LISTEN: address, NEXUS_DATABASE_URL: join(home.path, "other.db") }
+    expectRefusal(await runDaemon(home, { env: other }), address, "api.listen")
+  })
 })
 
 describe.concurrent("files", { timeout: 60_000 }, () => {

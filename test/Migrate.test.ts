@@ -160,20 +160,42 @@ const many = (count: number): ReadonlyArray<Vm> =>
     })
   )
 
-/** Sends a signal to a migration that has begun to copy. */
-const stopped = async (migration: Running, signal: NodeJS.Signals, delay: number): Promise<Result> => {
-  await vi.waitFor(() => expect(migration.said.stderr).toContain("Copying"), { timeout: 20_000, interval: 5 })
-  await new Promise((resolve) => setTimeout(resolve, delay))
+/** Waits until a migration has read its first records. */
+const hasBegun = (migration: Running) =>
+  vi.waitFor(() => expect(migration.said.stderr).toContain("Copying"), { timeout: 60_000, interval: 5 })
+
+/** Sends a signal to a migration. */
+const stopped = (migration: Running, signal: NodeJS.Signals): Promise<Result> => {
   migration.child.kill(signal)
   return migration.ended
 }
+
+/**
+ * Makes inserts into a database file take long, so that a signal can't come after the end: SQLite counts to `steps` in
+ * each insert that `when` selects, or without end.
+ */
+const slowDown = (path: string, when: string, steps = Number.MAX_SAFE_INTEGER) =>
+  withDatabase(path, (database) =>
+    database.exec(`
+      DROP TRIGGER IF EXISTS slow;
+      CREATE TRIGGER slow AFTER INSERT ON vms WHEN ${when} BEGIN
+        SELECT count(*) FROM (
+          WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ${steps}) SELECT i FROM n
+        );
+      END
+    `)
+  )
+const speedUp = (path: string) => withDatabase(path, (database) => database.exec("DROP TRIGGER slow"))
+
+/** Once in each piece of 500 records, after which a signal is noticed: the whole takes many times as long. */
+const perPiece = ["NEW.name LIKE 'vm-%' AND substr(NEW.name, 4) % 500 = 250", 1_000_000] as const
 
 /** Fills a database that a daemon serves and is asked to write to meanwhile. */
 const expectUndisturbed = async (home: Home, to: string) => {
   const from = file(home, "from.db", many(20_000))
   const daemon = await startDaemon(home, { args: ["--db", to] })
   const migration = startMigration(home, from, to)
-  await vi.waitFor(() => expect(migration.said.stderr).toContain("Copying"), { timeout: 20_000, interval: 5 })
+  await hasBegun(migration)
   const { body, status } = await call(daemon, "POST", "/v1/vms", { name: "meanwhile" })
   expectMigrated(await migration.ended, 20_000, from, to)
   // On a slow machine it gives up before the end.
@@ -348,19 +370,39 @@ describe("nexusd migrate", () => {
 
   it("can be run again after kill -9 and after Ctrl-C, which leave nothing half", { timeout: 120_000 }, async () => {
     const home = newHome()
-    const from = file(home, "from.db", many(20_000))
-    const to = join(home.path, "to.db")
-    let cutOff = 0
-    for (const delay of [0, 30, 80, 150, 300]) {
-      const { code } = await stopped(startMigration(home, from, to), "SIGKILL", delay)
-      expect(code).toBe(null)
-      if (existsSync(`${to}-wal`) && statSync(`${to}-wal`).size > 0) cutOff++
+    const from = file(
+      home,
+      "from.db",
+      many(10_000).map((vm) => ({ ...vm, config_json: "x".repeat(3000) }))
+    )
+    const to = file(home, "to.db")
+    const logged = () => statSync(`${to}-wal`, { throwIfNoEntry: false })?.size ?? 0
+    // Before the commit, what is more than SQLite's cache of 16 MB goes to the log.
+    for (const [name, bytes] of [
+      ["vm-0", 0],
+      ["vm-7000", 1_000_000],
+      ["vm-9999", 10_000_000]
+    ] as const) {
+      slowDown(to, `NEW.name = '${name}'`)
+      const migration = startMigration(home, from, to)
+      await hasBegun(migration)
+      await vi.waitFor(() => expect(logged()).toBeGreaterThanOrEqual(bytes), { timeout: 60_000, interval: 5 })
+      expect((await stopped(migration, "SIGKILL")).code).toBe(null)
       expect(contents(to)).toEqual(nothing)
     }
-    expect(cutOff).toBeGreaterThan(0)
-    expect(await stopped(startMigration(home, from, to), "SIGINT", 50)).toMatchObject({ code: 130, stdout: "" })
+    const late = file(home, "late.db")
+    const verifying = startMigration(home, from, late)
+    await vi.waitFor(() => expect(verifying.said.stderr).toContain("Verifying"), { timeout: 60_000, interval: 5 })
+    await stopped(verifying, "SIGKILL")
+    expect([nothing, contents(from)]).toContainEqual(contents(late))
+
+    slowDown(to, ...perPiece)
+    const migration = startMigration(home, from, to)
+    await hasBegun(migration)
+    expect(await stopped(migration, "SIGINT")).toMatchObject({ code: 130, stdout: "" })
     expect(contents(to)).toEqual(nothing)
-    expectMigrated(await migrate(home, from, to), 20_000, from, to)
+    speedUp(to)
+    expectMigrated(await migrate(home, from, to), 10_000, from, to)
     expect(contents(to)).toEqual(contents(from))
   })
 
@@ -508,12 +550,34 @@ describe.skipIf(!hasPostgres)(`nexusd migrate and PostgreSQL${needsPostgres}`, (
     const database = await own.database()
     const url = own.url(database)
     const count = async () => (await own.query("SELECT count(*)::int AS vms FROM vms", { database }))[0]?.["vms"]
-    for (const delay of [0, 100, 250]) {
-      expect((await stopped(startMigration(home, from, url), "SIGKILL", delay)).code).toBe(null)
+    await startDaemon(home, { args: ["--db", url] }).then((daemon) => daemon.stop())
+    // A lock that this connection holds stops a migration at one record: what is done to it then can't come too late.
+    const holder = await own.connect(database)
+    onTestFinished(() => holder.end())
+    const rowsOf = async (text: string) => (await holder.query(text)).rows
+    await rowsOf(`CREATE FUNCTION pause() RETURNS trigger LANGUAGE plpgsql AS
+      $$ BEGIN PERFORM pg_advisory_xact_lock_shared(1); RETURN NEW; END $$`)
+    const pausedAt = async (name: string) => {
+      await rowsOf(`SELECT pg_advisory_lock(1); DROP TRIGGER IF EXISTS pause ON vms;
+        CREATE TRIGGER pause BEFORE INSERT ON vms FOR EACH ROW WHEN (NEW.name = '${name}') EXECUTE FUNCTION pause()`)
+      const migration = startMigration(home, from, url)
+      const waiting = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+      await vi.waitFor(async () => expect(await rowsOf(waiting)).toHaveLength(1), { timeout: 60_000 })
+      return migration
+    }
+    const resume = async () => {
+      await rowsOf("SELECT pg_advisory_unlock(1)")
+      // The server finds out that its client is gone when it answers it.
+      const others = `SELECT pid FROM pg_stat_activity
+        WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()`
+      await vi.waitFor(async () => expect(await rowsOf(others)).toEqual([]), { timeout: 60_000 })
+    }
+    for (const name of ["vm-0", "vm-9999", "vm-19999"]) {
+      expect((await stopped(await pausedAt(name), "SIGKILL")).code).toBe(null)
+      await resume()
       expect(await count()).toBe(0)
     }
-    const migration = startMigration(home, from, url)
-    await vi.waitFor(() => expect(migration.said.stderr).toContain("Copying"), { timeout: 20_000, interval: 5 })
+    const migration = await pausedAt("vm-9999")
     await own.stop("immediate")
     expectRefusal(await migration.ended, `cannot use ${url}: `)
     await own.start()
@@ -521,12 +585,14 @@ describe.skipIf(!hasPostgres)(`nexusd migrate and PostgreSQL${needsPostgres}`, (
     expectMigrated(await migrate(home, from, url), 20_000, from, url)
 
     // The other way round: a source that is lost.
-    const to = join(home.path, "to.db")
+    const to = file(home, "to.db")
+    slowDown(to, ...perPiece)
     const reading = startMigration(home, url, to)
-    await vi.waitFor(() => expect(reading.said.stderr).toContain("Copying"), { timeout: 20_000, interval: 5 })
+    await hasBegun(reading)
     await own.stop("immediate")
     expectRefusal(await reading.ended, `cannot use ${url}: `)
     expect(contents(to)).toEqual(nothing)
+    speedUp(to)
     await own.start()
     expectMigrated(await migrate(home, url, to), 20_000, url, to)
     expect(contents(to)).toEqual(contents(from))

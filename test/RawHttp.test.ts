@@ -1,7 +1,9 @@
 import { createHash } from "node:crypto"
+import * as Net from "node:net"
 import { gzipSync } from "node:zlib"
 import { describe, expect, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Schedule from "effect/Schedule"
 import type { Vm } from "../src/domain/Vm.js"
 import { record } from "./support/Records.js"
 import {
@@ -36,10 +38,12 @@ const expectFailure = (answer: Answer | undefined, ...statuses: ReadonlyArray<nu
   return body
 }
 
+const requestId = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
+
 /** A request that gets as far as the API: what comes back bears a request id, and is to be taken for what it says. */
 const ask = (request: Request) =>
   Effect.tap(send(request), ({ headers }) => {
-    expect(headers["x-request-id"]).toMatch(/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/)
+    expect(headers["x-request-id"]).toMatch(requestId)
     expect(headers["x-content-type-options"]).toBe("nosniff")
   })
 
@@ -883,7 +887,9 @@ describe("what is hardly HTTP", () => {
         Effect.gen(function* () {
           const { address } = yield* TestServer
           const [answer] = yield* sendBytes(address, bytes(head(address)))
-          expectFailure(answer, 400)
+          expect(expectFailure(answer, 400)).toMatchObject({ _tag: "BadRequest" })
+          expect(answer?.headers["x-request-id"]).toMatch(requestId)
+          expect(answer?.headers["x-content-type-options"]).toBe("nosniff")
           expect(yield* listed).toEqual([])
         })
       )
@@ -908,10 +914,184 @@ describe("what is hardly HTTP", () => {
       `a head that is too large by ${what} is 431, and the server goes on serving`,
       over(
         Effect.gen(function* () {
-          expectFailure(yield* send({ path: "/v1/vms", headers }), 431)
+          const answer = yield* ask({ path: "/v1/vms", headers })
+          expect(expectFailure(answer, 431)).toMatchObject({ _tag: "HeadTooLarge" })
           expect(yield* listed).toEqual([])
         })
       )
+    )
+  }
+
+  const filler = Array.from({ length: 1000 }, (_, index) => `${index.toString(36)}:\r\n`).join("")
+  const behind: ReadonlyArray<readonly [name: string, line: string, statuses: ReadonlyArray<number>]> = [
+    ["Origin", "Origin: http://evil.example", [403]],
+    ["Sec-Fetch-Site", "Sec-Fetch-Site: cross-site", [403]],
+    ["a second Host", "Host: evil.example", [400]],
+    ["a second Content-Type", "Content-Type: text/plain", [415]],
+    ["Content-Encoding", "Content-Encoding: gzip", [415]],
+    ["Transfer-Encoding", "Transfer-Encoding: gzip", [400]]
+  ]
+  for (const [name, line, statuses] of behind) {
+    it.live(
+      `${name} after 1,000 other header lines is seen`,
+      over(
+        Effect.gen(function* () {
+          const { address } = yield* TestServer
+          const lines = `${head(address)}${json}Content-Length: 12\r\n${filler}${line}\r\n`
+          const [answer] = yield* sendBytes(address, `POST ${vms}${lines}\r\n{"name":"x"}`)
+          expectFailure(answer, ...statuses)
+          expect(yield* listed).toEqual([])
+        })
+      )
+    )
+  }
+
+  for (const [name, lines, body] of [
+    ["Content-Type", `Content-Length: 12\r\n${filler}Content-Type: text/plain\r\n`, '{"name":"x"}'],
+    ["Content-Length", `${json}${filler}Content-Length: 2000000\r\n`, '{"name":"x"}'],
+    [
+      "Transfer-Encoding",
+      `Content-Type: text/plain\r\n${filler}Transfer-Encoding: chunked\r\n`,
+      'c\r\n{"name":"x"}\r\n0\r\n\r\n'
+    ]
+  ] as const) {
+    it.live(
+      `the only ${name}, after 1,000 other header lines, is seen`,
+      over(
+        Effect.gen(function* () {
+          const { address } = yield* TestServer
+          const [answer] = yield* sendBytes(address, `POST ${vms}${head(address)}${lines}\r\n${body}`)
+          expectFailure(answer, name === "Content-Length" ? 413 : 415)
+          expect(yield* listed).toEqual([])
+        })
+      )
+    )
+  }
+
+  it.live(
+    "more than 1,000 header lines within 16 KiB are taken",
+    over(
+      Effect.gen(function* () {
+        const { address } = yield* TestServer
+        const lines = `${filler}${head(address)}${json}Content-Length: 12\r\n`
+        const [answer] = yield* sendBytes(address, `POST ${vms}${lines}\r\n{"name":"x"}`)
+        expect(answer?.status, answer?.body).toBe(201)
+      })
+    )
+  )
+
+  for (const [what, lines, status] of [
+    ["two Origins", (own: string) => `Origin: ${own}\r\nOrigin: http://evil.example\r\n`, 403],
+    ["two Sec-Fetch-Sites", () => "Sec-Fetch-Site: same-origin\r\nSec-Fetch-Site: cross-site\r\n", 403],
+    ["an unknown Sec-Fetch-Site", () => "Sec-Fetch-Site: elsewhere\r\n", 403],
+    ["two Hosts", () => "Host: evil.example\r\n", 400],
+    ["two Content-Types", () => "Content-Type: text/plain\r\n", 415],
+    ["two Content-Types that agree", () => json, 415]
+  ] as const) {
+    it.live(
+      `${what}: ${status}, and nothing happens`,
+      over(
+        Effect.gen(function* () {
+          const { address, url } = yield* TestServer
+          const all = `${head(address)}${json}${lines(url)}Content-Length: 12\r\n`
+          const [answer] = yield* sendBytes(address, `POST ${vms}${all}\r\n{"name":"x"}`)
+          expectFailure(answer, status)
+          expect(yield* listed).toEqual([])
+        })
+      )
+    )
+  }
+
+  const chunks = 'c\r\n{"name":"x"}\r\n0\r\n\r\n'
+  for (const coding of ["gzip", "gzip, chunked", "gzip\r\nTransfer-Encoding: chunked", "identity", "xchunked", ""]) {
+    it.live(
+      `Transfer-Encoding ${JSON.stringify(coding)} is 501 (RFC 9112, 6.1), and nothing happens`,
+      over(
+        Effect.gen(function* () {
+          const { address } = yield* TestServer
+          const lines = `Host: 127.0.0.1:${address.port}\r\n${json}Transfer-Encoding: ${coding}\r\n`
+          const answers = yield* sendBytes(address, `POST ${vms}${lines}\r\n${chunks}`)
+          expect(answers).toHaveLength(1)
+          expect(expectFailure(answers[0], 501)).toMatchObject({ _tag: "NotImplemented" })
+          expect(answers[0]?.headers["connection"]).toBe("close")
+          expect(yield* listed).toEqual([])
+        })
+      )
+    )
+  }
+
+  it.live(
+    "CONNECT is 405 in JSON, wherever to, and the connection ends",
+    over(
+      Effect.gen(function* () {
+        const { address } = yield* TestServer
+        for (const target of ["example.com:443", `127.0.0.1:${address.port}`, "/v1/vms"]) {
+          const bytes = `CONNECT ${target} HTTP/1.1\r\nHost: ${target}\r\n\r\nGET ${vms}${head(address)}\r\n`
+          const answers = yield* sendBytes(address, bytes)
+          expect(answers, target).toHaveLength(1)
+          expect(expectFailure(answers[0], 405)).toMatchObject({ _tag: "MethodNotAllowed", allowed: [] })
+          // RFC 9110, 10.2.1: an empty Allow says that no method is allowed.
+          expect(answers[0]?.headers).toMatchObject({ allow: "", "x-request-id": expect.stringMatching(requestId) })
+        }
+      })
+    )
+  )
+
+  it.live(
+    "a request before garbage on the same connection gets its own answer, then the garbage its 400",
+    over(
+      Effect.gen(function* () {
+        const { address } = yield* TestServer
+        const keepAlive = { connection: "keep-alive" }
+        const post = requestBytes(address, {
+          method: "POST",
+          path: "/v1/vms",
+          body: '{"name":"x"}',
+          headers: keepAlive
+        })
+        const answers = yield* sendBytes(address, Buffer.concat([post, Buffer.from("garbage\r\n\r\n")]))
+        expect(answers.map(({ status }) => status)).toEqual([201, 400])
+        expect(yield* listed).toEqual(["x"])
+      })
+    )
+  )
+
+  it.live(
+    "an answer that is under way is cut off, not continued with a 400, when its request's body is garbage",
+    over(
+      Effect.gen(function* () {
+        const { address } = yield* TestServer
+        const refusedEarly = `POST ${vms}Host: 127.0.0.1:${address.port}\r\nContent-Type: text/plain\r\n`
+        const answers = yield* sendBytes(address, `${refusedEarly}Transfer-Encoding: chunked\r\n\r\nzz\r\n`)
+        expect(answers.map(({ status }) => status)).toEqual([415])
+      })
+    )
+  )
+
+  for (const [what, bytes] of [
+    ["garbage", "garbage\r\n\r\n"],
+    ["CONNECT", "CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n"]
+  ] as const) {
+    it.live(`a client that keeps its connection open after ${what} does not keep others out`, () =>
+      Effect.gen(function* () {
+        const { address } = yield* TestServer
+        const socket = yield* Effect.acquireRelease(
+          Effect.sync(() => Net.connect({ ...address, allowHalfOpen: true })),
+          (socket) => Effect.sync(() => socket.destroy())
+        )
+        yield* Effect.async<void>((resume) => {
+          socket.resume().once("end", () => resume(Effect.void))
+          socket.write(bytes)
+        })
+        const list = Effect.flatMap(sendBytes(address, requestBytes(address, { path: "/v1/vms" })), ([answer]) =>
+          Effect.fromNullable(answer)
+        )
+        expect(yield* Effect.retry(list, Schedule.spaced("50 millis")).pipe(Effect.timeout("5 seconds"))).toMatchObject(
+          {
+            status: 200
+          }
+        )
+      }).pipe(Effect.scoped, Effect.provide(TestServer.layer({ listener: { maxConnections: 1 } })))
     )
   }
 

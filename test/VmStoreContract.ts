@@ -292,6 +292,44 @@ export const vmStoreContract = (layerName: string, layer: (setup: Setup) => Laye
       )
     )
 
+    const spelledIds = [
+      ["lower", "0b1f4b0e-4f4e-4c6e-9a57-0a4f6f8f7a11"],
+      ["upper", "3C9D7E52-8A1B-4F0D-B6C4-5E7F9A0B1C2D"],
+      ["mixed", "7e57AB1E-0000-4Abc-8DEF-0123456789ab"]
+    ] as const
+    it.effect(
+      "an id is found in lower and in upper case, and in the case in which another program wrote it",
+      run(
+        Effect.gen(function* () {
+          for (const [name, id] of spelledIds) {
+            const spellings = name === "mixed" ? [id] : [id, id.toLowerCase(), id.toUpperCase()]
+            for (const spelling of spellings) expect(yield* getVm(spelling)).toMatchObject({ name, id })
+          }
+          const ghost = crypto.randomUUID().toUpperCase()
+          expect(yield* Effect.flip(getVm(ghost))).toStrictEqual(NotFound.vm(ghost))
+          expect(yield* Effect.flip(remove(ghost))).toStrictEqual(NotFound.vm(ghost))
+          yield* remove("0B1F4B0E-4F4E-4C6E-9A57-0A4F6F8F7A11")
+          expect(yield* names()).toEqual(["mixed", "upper"])
+          yield* remove("3c9d7e52-8a1b-4f0d-b6c4-5e7f9a0b1c2d")
+          expect(yield* names()).toEqual(["mixed"])
+        }),
+        { initial: spelledIds.map(([name, id], index) => record(name, { id, cid: 3 + index })) }
+      )
+    )
+
+    it.effect(
+      "a running VM named by its id in upper case is not deleted",
+      run(
+        Effect.gen(function* () {
+          expect(yield* Effect.flip(remove("0B1F4B0E-4F4E-4C6E-9A57-0A4F6F8F7A11"))).toStrictEqual(
+            Conflict.running("web")
+          )
+          expect(yield* names()).toEqual(["web"])
+        }),
+        { initial: [record("web", { id: "0b1f4b0e-4f4e-4c6e-9a57-0a4f6f8f7a11", state: "running" })] }
+      )
+    )
+
     it.effect(
       "a name that is another record's id means the record with the id",
       Effect.suspend(() => {

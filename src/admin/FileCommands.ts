@@ -1,10 +1,10 @@
 import * as Args from "@effect/cli/Args"
 import * as Command from "@effect/cli/Command"
-import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import { DatabaseRefused } from "../services/DatabaseRefused.js"
 import { backup, restore } from "../services/sqlite/Backup.js"
 import { check } from "../services/sqlite/DatabaseFiles.js"
+import { printLines } from "../system/StandardStreams.js"
 import { config } from "./Nexusd.js"
 
 /** The SQLite file that a command works on; PostgreSQL has programs of its own for it. */
@@ -27,7 +27,7 @@ export const backupCommand = Command.make(
     Effect.gen(function* () {
       const database = yield* databaseFile("pg_dump")
       const vms = yield* backup(database, file)
-      yield* Console.log(`Backed up ${database} to ${file} (${vms} VMs)`)
+      yield* printLines([`Backed up ${database} to ${file} (${vms} VMs)`])
     })
 ).pipe(Command.withDescription("Write a verified copy of the database, also while nexusd runs"))
 
@@ -39,9 +39,10 @@ export const restoreCommand = Command.make(
     Effect.gen(function* () {
       const database = yield* databaseFile("pg_restore")
       const kept = yield* restore(database, file)
-      yield* Console.log(
-        `Restored ${database} from ${file}${kept === undefined ? "" : `\nWhat was there is kept as ${kept}`}`
-      )
+      yield* printLines([
+        `Restored ${database} from ${file}`,
+        ...(kept === undefined ? [] : [`What was there is kept as ${kept}`])
+      ])
     })
 ).pipe(Command.withDescription("Put a backup in the database's place, and keep what was there; nexusd must not run"))
 
@@ -50,6 +51,6 @@ export const checkCommand = Command.make("check", {}, () =>
   Effect.gen(function* () {
     const database = yield* databaseFile("pg_amcheck")
     const vms = yield* check(database)
-    yield* Console.log(`${database} is sound (${vms} VMs)`)
+    yield* printLines([`${database} is sound (${vms} VMs)`])
   })
 ).pipe(Command.withDescription("Check every page and index of the database, also while nexusd runs"))

@@ -1,12 +1,12 @@
 import * as Command from "@effect/cli/Command"
 import * as Options from "@effect/cli/Options"
-import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import { parseDatabase, showDatabase } from "../services/DatabaseChoice.js"
 import { DatabaseRefused } from "../services/DatabaseRefused.js"
 import { migrate } from "../services/Migration.js"
 import { progress } from "../system/Progress.js"
+import { printLines } from "../system/StandardStreams.js"
 
 const database = (name: "from" | "to", description: string) =>
   Options.text(name).pipe(Options.withPseudoName("PATH|URL"), Options.withDescription(description))
@@ -26,7 +26,7 @@ export const migrateCommand = Command.make(
       const source = yield* parse("from", from)
       const target = yield* parse("to", to)
       const vms = yield* Effect.scoped(Effect.flatMap(progress, (tell) => migrate(source, target, tell)))
-      yield* Console.log(`Migrated ${vms} VMs from ${showDatabase(source)} to ${showDatabase(target)}`)
+      yield* printLines([`Migrated ${vms} VMs from ${showDatabase(source)} to ${showDatabase(target)}`])
     })
 ).pipe(
   Command.withDescription(

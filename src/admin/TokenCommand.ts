@@ -1,8 +1,8 @@
 import * as Args from "@effect/cli/Args"
 import * as Command from "@effect/cli/Command"
-import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import { defaultTokenPath } from "../services/Config.js"
+import { printLines } from "../system/StandardStreams.js"
 import { newToken } from "../system/Token.js"
 
 /** `nexusd token new`. */
@@ -17,14 +17,12 @@ export const tokenNewCommand = Command.make(
   ({ file }) =>
     Effect.gen(function* () {
       yield* newToken(file)
-      yield* Console.log(
-        [
-          `Made ${file}`,
-          "",
-          `  For nexusd, in nexus.yaml:      api: { token_file: "${file}" }`,
-          `  For nexusctl, in config.yaml:   token_file: "${file}"`
-        ].join("\n")
-      )
+      yield* printLines([
+        `Made ${file}`,
+        "",
+        `  For nexusd, in nexus.yaml:      api: { token_file: "${file}" }`,
+        `  For nexusctl, in config.yaml:   token_file: "${file}"`
+      ])
     })
 ).pipe(Command.withDescription("Make a token that every request must carry then"))
 

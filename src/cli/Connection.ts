@@ -8,6 +8,7 @@ import * as Schema from "effect/Schema"
 import { Address, defaultAddress } from "../domain/Address.js"
 import { NexusClient } from "../http/Client.js"
 import { BadConfig, explain, isMissing, readConfigFile, settings } from "../system/ConfigFile.js"
+import { printErrorLines } from "../system/StandardStreams.js"
 import { readToken } from "../system/Token.js"
 import { configFolder } from "../system/UserFolders.js"
 import { type Attempt, type CallError, type CommandFailed, DaemonSilent, explainCall } from "./Failure.js"
@@ -45,12 +46,12 @@ export class Connection extends Context.Tag("nexus/Connection")<
 const fromFile = (path: string | undefined) =>
   readConfigFile(path ?? defaultConfigPath(), Settings).pipe(
     Effect.catchAll((error) =>
-      Effect.sync(() => {
-        if (path !== undefined || !isMissing(error.cause)) {
-          process.stderr.write(`Warning: ${error.message}; defaults apply\n`)
-        }
-        return {} as typeof Settings.Type
-      })
+      Effect.as(
+        path === undefined && isMissing(error.cause)
+          ? Effect.void
+          : printErrorLines([`Warning: ${error.message}; defaults apply`]),
+        {} as typeof Settings.Type
+      )
     )
   )
 

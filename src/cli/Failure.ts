@@ -6,9 +6,9 @@ import { type Address, formatAddress } from "../domain/Address.js"
 import type { ApiError } from "../http/ApiErrors.js"
 import { ExitCode } from "../system/ExitCode.js"
 
-/** A failed command as its user sees it. */
+/** A failed command as its user sees it: the lines on stderr, and the exit code. */
 export class CommandFailed extends Data.TaggedError("CommandFailed")<{
-  readonly message: string
+  readonly lines: ReadonlyArray<string>
   readonly exitCode: ExitCode
 }> {}
 
@@ -24,17 +24,17 @@ export type CallError =
   | DaemonSilent
 
 const failed = (exitCode: ExitCode, ...lines: ReadonlyArray<string>) =>
-  new CommandFailed({ message: `Error: ${lines.join("\n  ")}`, exitCode })
+  new CommandFailed({ lines: lines.map((line, index) => (index === 0 ? `Error: ${line}` : `  ${line}`)), exitCode })
 
 /** The daemon can't be reached. */
 const unreachable = (address: Address) =>
   new CommandFailed({
-    message: [
+    lines: [
       `Error: cannot connect to Nexus daemon at ${formatAddress(address)}`,
       "  The daemon does not appear to be running.",
       "",
       "  Start it: systemctl --user start nexus.service"
-    ].join("\n"),
+    ],
     exitCode: ExitCode.unreachable
   })
 

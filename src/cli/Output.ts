@@ -1,7 +1,9 @@
 import * as Options from "@effect/cli/Options"
-import * as Console from "effect/Console"
 import { oneOf } from "../domain/Bounds.js"
 import type { Vm } from "../domain/Vm.js"
+import { displayWidth } from "../system/DisplayWidth.js"
+import { printJson, printLines } from "../system/StandardStreams.js"
+import { escapeText } from "../system/TerminalText.js"
 import { schemaOption } from "./SchemaOption.js"
 
 /** `-o json`: for programs. */
@@ -9,9 +11,9 @@ const Output = oneOf(["text", "json"], "text, or json: what the API sent, on one
 type Output = typeof Output.Type
 export const outputOption = schemaOption("output", "text | json", Output, "text").pipe(Options.withAlias("o"))
 
-/** Prints a result as JSON or as text. */
-export const print = <A>(output: Output, value: A, toText: (value: A) => string) =>
-  Console.log(output === "json" ? JSON.stringify(value) : toText(value))
+/** Prints a result as JSON or as lines of text. */
+export const print = <A>(output: Output, value: A, toLines: (value: A) => ReadonlyArray<string>) =>
+  output === "json" ? printJson(value) : printLines(toLines(value))
 
 const columns: ReadonlyArray<readonly [title: string, width: number, cell: (vm: Vm) => string]> = [
   ["NAME", 20, (vm) => vm.name],
@@ -22,17 +24,17 @@ const columns: ReadonlyArray<readonly [title: string, width: number, cell: (vm: 
   ["CID", 6, (vm) => String(vm.cid)]
 ]
 
-/** A line a VM, under a header; a column is as wide as its widest cell, and no narrower than existing CLIs make it. */
-export const vmTable = (vms: ReadonlyArray<Vm>): string => {
-  const widths = columns.map(([, width, cell]) => vms.reduce((widest, vm) => Math.max(widest, cell(vm).length), width))
-  const line = (cells: ReadonlyArray<string>) =>
-    cells
-      .map((cell, index) => cell.padEnd(widths[index] ?? 0))
-      .join(" ")
-      .trimEnd()
-  return [line(columns.map(([title]) => title)), ...vms.map((vm) => line(columns.map(([, , cell]) => cell(vm))))].join(
-    "\n"
+/**
+ * A line a VM, under a header. A column is as wide on a terminal as its widest cell, and no narrower than existing CLIs
+ * make it.
+ */
+export const vmTable = (vms: ReadonlyArray<Vm>): ReadonlyArray<string> => {
+  const rows = [columns.map(([title]) => title), ...vms.map((vm) => columns.map(([, , cell]) => escapeText(cell(vm))))]
+  const widths = columns.map(([, width], index) =>
+    rows.reduce((widest, row) => Math.max(widest, displayWidth(row[index] ?? "")), width)
   )
+  const padded = (cell: string, index: number) => cell + " ".repeat((widths[index] ?? 0) - displayWidth(cell))
+  return rows.map((row) => row.map(padded).join(" ").trimEnd())
 }
 
 /** `2026-02-18 14:30:06 UTC`. */
@@ -42,7 +44,7 @@ const formatTime = (seconds: number): string => {
 }
 
 /** All of a record that a person asks for, a line a field. */
-export const vmDetails = (vm: Vm): string => {
+export const vmDetails = (vm: Vm): ReadonlyArray<string> => {
   const fields: ReadonlyArray<readonly [string, string | undefined]> = [
     ["Name", vm.name],
     ["ID", vm.id],
@@ -55,8 +57,5 @@ export const vmDetails = (vm: Vm): string => {
     ["Started", vm.started_at === undefined ? undefined : formatTime(vm.started_at)],
     ["Stopped", vm.stopped_at === undefined ? undefined : formatTime(vm.stopped_at)]
   ]
-  return fields
-    .filter(([, value]) => value !== undefined)
-    .map(([label, value]) => `${`${label}:`.padEnd(12)}${value}`)
-    .join("\n")
+  return fields.filter(([, value]) => value !== undefined).map(([label, value]) => `${`${label}:`.padEnd(12)}${value}`)
 }

@@ -14,23 +14,21 @@ export const statusCommand = Command.make("status", { output: outputOption }, ({
     const health = yield* attempt((client) => client.health.check({})).pipe(
       Effect.catchTag("Degraded", ({ error, status, version, database }) =>
         Effect.zipRight(
-          print(output, { status, version, error, database }, () => `Daemon: ${status} (${daemon})`),
-          new CommandFailed({ message: `Error: the daemon is not well\n  ${error}`, exitCode: ExitCode.failure })
+          print(output, { status, version, error, database }, () => [`Daemon: ${status} (${daemon})`]),
+          new CommandFailed({ lines: ["Error: the daemon is not well", `  ${error}`], exitCode: ExitCode.failure })
         )
       ),
       Effect.mapError((error) =>
-        error._tag === "CommandFailed"
+        error._tag === "CommandFailed" || error._tag === "OutputFailed"
           ? error
           : explainCall(address, { doing: "cannot get the daemon's status" }, error)
       )
     )
-    yield* print(output, health, ({ database, status }) =>
-      [
-        `Daemon: ${status} (${daemon})`,
-        `Database: ${database.path}`,
-        `  Tables: ${database.table_count}`,
-        `  Size:   ${database.size_bytes} bytes`
-      ].join("\n")
-    )
+    yield* print(output, health, ({ database, status }) => [
+      `Daemon: ${status} (${daemon})`,
+      `Database: ${database.path}`,
+      `  Tables: ${database.table_count}`,
+      `  Size:   ${database.size_bytes} bytes`
+    ])
   })
 ).pipe(Command.withDescription("Show whether the daemon and its database are well"))

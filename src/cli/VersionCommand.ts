@@ -15,10 +15,9 @@ export const versionCommand = Command.make("version", { output: outputOption }, 
       Effect.catchAll(() => Effect.succeed({ reachable: false, version: undefined }))
     )
     const nexusd = { address: formatAddress(address), ...health }
-    yield* print(output, { nexusctl: version, nexusd }, () =>
-      [`nexusctl ${version}`, `nexusd   ${nexusd.reachable ? "reachable" : "not reachable"} at ${nexusd.address}`].join(
-        "\n"
-      )
-    )
+    yield* print(output, { nexusctl: version, nexusd }, () => [
+      `nexusctl ${version}`,
+      `nexusd   ${nexusd.reachable ? "reachable" : "not reachable"} at ${nexusd.address}`
+    ])
   })
 ).pipe(Command.withDescription("Show the version of nexusctl, and whether nexusd can be reached"))

@@ -1,11 +1,11 @@
 import * as Command from "@effect/cli/Command"
 import * as Options from "@effect/cli/Options"
-import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { CreateVm, createDefaults, MemSizeMib, VcpuCount, VmName, VmRole, VmState } from "../domain/Vm.js"
 import { ExitCode } from "../system/ExitCode.js"
+import { printLines } from "../system/StandardStreams.js"
 import { Connection } from "./Connection.js"
 import { CommandFailed } from "./Failure.js"
 import { outputOption, print, vmDetails, vmTable } from "./Output.js"
@@ -31,11 +31,11 @@ export const createCommand = Command.make(
       const vm = yield* call({ doing: `cannot create VM "${params.name}"` }, (client) =>
         client.vms.create({ payload: CreateVm.make(params) })
       )
-      yield* print(output, vm, ({ cid, name, state }) =>
-        [`Created VM "${name}" (state: ${state}, CID: ${cid})`, "", `  Inspect it: nexusctl vm inspect ${name}`].join(
-          "\n"
-        )
-      )
+      yield* print(output, vm, ({ cid, name, state }) => [
+        `Created VM "${name}" (state: ${state}, CID: ${cid})`,
+        "",
+        `  Inspect it: nexusctl vm inspect ${name}`
+      ])
     })
 ).pipe(Command.withDescription("Create a VM record"))
 
@@ -57,7 +57,7 @@ export const listCommand = Command.make(
           }
         })
       )
-      yield* print(output, vms, () => (vms.length === 0 ? "No VMs found." : vmTable(vms)))
+      yield* print(output, vms, () => (vms.length === 0 ? ["No VMs found."] : vmTable(vms)))
     })
 ).pipe(Command.withDescription("List VM records, newest first"))
 
@@ -84,15 +84,15 @@ export const deleteCommand = Command.make(
     Effect.gen(function* () {
       if (!yes) {
         return yield* new CommandFailed({
-          message: [
+          lines: [
             "Error: refusing to delete VM without confirmation",
             `  Run with --yes to skip confirmation: nexusctl vm delete ${vm} --yes`
-          ].join("\n"),
+          ],
           exitCode: ExitCode.failure
         })
       }
       const { call } = yield* Connection
       yield* call({ doing: `cannot delete VM "${vm}"`, vm }, (client) => client.vms.delete({ path: { nameOrId: vm } }))
-      yield* Console.log(`Deleted VM "${vm}"`)
+      yield* printLines([`Deleted VM "${vm}"`])
     })
 ).pipe(Command.withDescription("Delete a VM record"))

@@ -81,6 +81,21 @@ export class ExpectationFailed extends Schema.TaggedError<ExpectationFailed>("ne
   { error: errorText }
 ) {}
 
+/** The request's head or its body did not arrive in time. */
+export class RequestTimeout extends Schema.TaggedError<RequestTimeout>("nexus/RequestTimeout")("RequestTimeout", {
+  error: errorText
+}) {}
+
+/** The request's head is larger than a request's may be. */
+export class HeadTooLarge extends Schema.TaggedError<HeadTooLarge>("nexus/HeadTooLarge")("HeadTooLarge", {
+  error: errorText
+}) {}
+
+/** The request uses a part of HTTP that this daemon does not implement. */
+export class NotImplemented extends Schema.TaggedError<NotImplemented>("nexus/NotImplemented")("NotImplemented", {
+  error: errorText
+}) {}
+
 /** A bug in the daemon. What happened is in its log, under the request's id. */
 export class InternalError extends Schema.TaggedError<InternalError>("nexus/InternalError")("InternalError", {
   error: errorText,
@@ -127,12 +142,15 @@ export const HttpErrors = {
   }),
   RouteNotFound: httpError(404, RouteNotFound, "Nothing is served at this path", { tagged: true }),
   MethodNotAllowed: httpError(405, MethodNotAllowed, "This path does not take this method", { tagged: true }),
+  RequestTimeout: httpError(408, RequestTimeout, "The request did not arrive in time", { tagged: true }),
   PayloadTooLarge: httpError(413, PayloadTooLarge, "The body is larger than 1 MiB", { tagged: true }),
   UnsupportedMediaType: httpError(415, UnsupportedMediaType, "The body is not application/json", { tagged: true }),
   ExpectationFailed: httpError(417, ExpectationFailed, "The request expects what this daemon does not do", {
     tagged: true
   }),
+  HeadTooLarge: httpError(431, HeadTooLarge, "The request's head is larger than 16 KiB", { tagged: true }),
   InternalError: httpError(500, InternalError, "A bug in the daemon; its log has more, under the request's id"),
+  NotImplemented: httpError(501, NotImplemented, "The request's transfer coding is not implemented", { tagged: true }),
   Overloaded: httpError(503, Overloaded, "Too many requests are under way; Retry-After says when to come again", {
     tagged: true
   })

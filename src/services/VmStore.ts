@@ -39,7 +39,9 @@ export class VmStore extends Context.Tag("nexus/VmStore")<
      */
     readonly list: (query: VmQuery) => Effect.Effect<VmList, StoreUnavailable>
 
-    /** The record with that id or, where no id matches, that name: the JSON text of a `Vm`. */
+    /**
+     * The record with that id, in whatever case, or, where no id matches, that name: the JSON text of a `Vm`.
+     */
     readonly get: (nameOrId: string) => Effect.Effect<string, NotFound | StoreUnavailable>
 
     /** Removes the one record that `get` finds. Fails with `Conflict` when that VM is running. */

@@ -6,6 +6,7 @@ import * as Layer from "effect/Layer"
 import * as Ref from "effect/Ref"
 import { Conflict, NotFound } from "../domain/Errors.js"
 import { type CidRange, cidRange, newVm, type Vm, type VmCursor, type VmQuery } from "../domain/Vm.js"
+import { withAnyCaseId } from "./AnyCaseId.js"
 import { StoreStatus } from "./StoreStatus.js"
 import { type VmList, VmStore } from "./VmStore.js"
 
@@ -78,18 +79,20 @@ export const layer = (options?: { readonly initial?: ReadonlyArray<Vm>; readonly
             })
           ),
         list: (query) => Effect.map(Ref.get(ref), (entries) => list(entries, query)),
-        get: (nameOrId) =>
+        get: withAnyCaseId((nameOrId) =>
           Effect.flatMap(Ref.get(ref), (entries) => {
             const found = find(entries, nameOrId)
             return found === undefined ? Effect.fail(NotFound.vm(nameOrId)) : Effect.succeed(JSON.stringify(found.vm))
-          }),
-        delete: (nameOrId) =>
+          })
+        ),
+        delete: withAnyCaseId((nameOrId) =>
           change<void, NotFound | Conflict>((entries) => {
             const found = find(entries, nameOrId)
             if (found === undefined) return Either.left(NotFound.vm(nameOrId))
             if (found.vm.state === "running") return Either.left(Conflict.running(found.vm.name))
             return Either.right([undefined, entries.filter((other) => other !== found)])
           })
+        )
       })
 
       const status = StoreStatus.of({

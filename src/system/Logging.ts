@@ -4,8 +4,8 @@ import * as HashMap from "effect/HashMap"
 import * as Inspectable from "effect/Inspectable"
 import type * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
-
-const write = (line: string) => process.stderr.write(`${line}\n`)
+import { writeStderr } from "./StandardStreams.js"
+import { escapeText, toSafeJson } from "./TerminalText.js"
 
 const textOf = (message: unknown): string =>
   Array.ensure(message)
@@ -23,21 +23,26 @@ const forPeople = (colour: boolean) =>
     const code = colours[logLevel.label] ?? "2"
     const level = colour ? `\u001b[${code}m${logLevel.label.padEnd(5)}\u001b[0m` : logLevel.label.padEnd(5)
     const details = Array.fromIterable(HashMap.entries(annotations)).map(([key, value]) => ` ${key}=${String(value)}`)
-    const why = causeOf(cause)
-    write(`${date.toTimeString().slice(0, 8)} ${level} ${textOf(message)}${details.join("")}${why ? `\n${why}` : ""}`)
+    const text = escapeText(`${textOf(message)}${details.join("")}`)
+    // A stack trace has a line for each frame.
+    const trace =
+      causeOf(cause)
+        ?.split("\n")
+        .map((line) => `\n${escapeText(line)}`) ?? []
+    writeStderr(`${date.toTimeString().slice(0, 8)} ${level} ${text}${trace.join("")}\n`)
   })
 
 /** One JSON object a line. systemd's journal has its own clock. */
 const forPrograms = (underJournal: boolean) =>
   Logger.make(({ annotations, cause, date, logLevel, message }) =>
-    write(
-      JSON.stringify({
+    writeStderr(
+      `${toSafeJson({
         ...(underJournal ? {} : { time: date.toISOString() }),
         level: logLevel.label.toLowerCase(),
         message: textOf(message),
         ...Object.fromEntries(annotations),
         cause: causeOf(cause)
-      })
+      })}\n`
     )
   )
 

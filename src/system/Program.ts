@@ -12,10 +12,11 @@ import { version } from "../domain/Version.js"
 import { type CommandTree, cliConfig, commandLine, helpText, locate, type Place, plain } from "./CommandTree.js"
 import { ExitCode } from "./ExitCode.js"
 import { mapStackTraces } from "./StackTraces.js"
+import { flushStderr, printErrorLines, printLines } from "./StandardStreams.js"
 
-/** A failure as its user sees it: what goes to stderr, and the code the process exits with. */
+/** A failure as its user sees it: the lines on stderr, and the code the process exits with. */
 interface Failure {
-  readonly message: string
+  readonly lines: ReadonlyArray<string>
   readonly exitCode: ExitCode
 }
 
@@ -58,7 +59,7 @@ const footer = [
 ] as const
 
 const usageError = (place: Place, problem: string): Failure => ({
-  message: `Error: ${problem}\n  See: ${commandLine(place)} --help`,
+  lines: [`Error: ${problem}`, `  See: ${commandLine(place)} --help`],
   exitCode: ExitCode.usage
 })
 
@@ -115,13 +116,11 @@ const before = (place: Place, args: ReadonlyArray<string>, runsAlone: boolean): 
 const execute = <Name extends string, E, A>(program: Program<Name, E, A>, argv: ReadonlyArray<string>) => {
   const args = hoist(argv.slice(2), program.globals)
   const place = locate(program.tree, args)
-  const report = ({ exitCode, message }: Failure) =>
-    Effect.as(
-      Effect.sync(() => process.stderr.write(`${message}\n`)),
-      exitCode
-    )
+  const report = ({ exitCode, lines }: Failure) => Effect.as(printErrorLines(lines), exitCode)
   const answer = before(place, args, program.runsAlone)
-  if (typeof answer === "string") return Effect.as(Console.log(answer), ExitCode.ok)
+  if (typeof answer === "string") {
+    return printLines(answer.split("\n")).pipe(Effect.as(ExitCode.ok), Effect.catchAll(report))
+  }
   if (answer !== undefined) return report(answer)
   // The library prints what is wrong with a line and then fails with it; it is said once, below.
   const quiet = Effect.map(Console.consoleWith(Effect.succeed), (console) => ({ ...console, error: () => Effect.void }))
@@ -148,10 +147,12 @@ export const main = <Name extends string, E, A>(program: Program<Name, E, A>): v
     disableErrorReporting: true,
     disablePrettyLogger: true,
     teardown: (exit, onExit) => {
-      if (Exit.isSuccess(exit)) return onExit(typeof exit.value === "number" ? exit.value : ExitCode.ok)
-      if (Cause.isInterruptedOnly(exit.cause)) return onExit(goesOn ? ExitCode.ok : ExitCode.interrupted)
-      process.stderr.write(`Error: internal error in ${program.name}\n  ${String(Cause.squash(exit.cause))}\n`)
-      return onExit(ExitCode.failure)
+      const end = (code: number, last: Effect.Effect<void>) =>
+        void Effect.runCallback(last, { onExit: () => onExit(code) })
+      if (Exit.isSuccess(exit)) return end(typeof exit.value === "number" ? exit.value : ExitCode.ok, flushStderr)
+      if (Cause.isInterruptedOnly(exit.cause)) return end(goesOn ? ExitCode.ok : ExitCode.interrupted, flushStderr)
+      const lines = [`Error: internal error in ${program.name}`, `  ${String(Cause.squash(exit.cause))}`]
+      return end(ExitCode.failure, printErrorLines(lines))
     }
   })
 }

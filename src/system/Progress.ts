@@ -1,9 +1,10 @@
 import * as Effect from "effect/Effect"
+import { writeStderr } from "./StandardStreams.js"
+import { escapeText } from "./TerminalText.js"
 
 /** Shows how much has been done of something, and of how much. */
 export type Progress = (doing: string, done: number, total: number) => Effect.Effect<void>
 
-const write = (text: string) => void process.stderr.write(text)
 const clearLine = "\r\u001b[K"
 
 /** One line that is written over and over, and is gone at the end. */
@@ -13,7 +14,7 @@ const forPeople = (): Progress => {
     Effect.sync(() => {
       if (Date.now() < next && done < total) return
       next = Date.now() + 100
-      write(`${clearLine}${doing}: ${done} of ${total}`)
+      writeStderr(`${clearLine}${escapeText(doing)}: ${done} of ${total}`)
     })
 }
 
@@ -26,11 +27,11 @@ const forLogs = (): Progress => {
       if (doing === before && Date.now() < next) return
       before = doing
       next = Date.now() + 10_000
-      write(`${doing}: ${done} of ${total}\n`)
+      writeStderr(`${escapeText(doing)}: ${done} of ${total}\n`)
     })
 }
 
 /** Shows progress on stderr for as long as the scope lasts. */
 export const progress = process.stderr.isTTY
-  ? Effect.acquireRelease(Effect.sync(forPeople), () => Effect.sync(() => write(clearLine)))
+  ? Effect.acquireRelease(Effect.sync(forPeople), () => Effect.sync(() => writeStderr(clearLine)))
   : Effect.sync(forLogs)

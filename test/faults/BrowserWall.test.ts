@@ -263,7 +263,7 @@ afterAll(() => rmSync(folder, { recursive: true, force: true, maxRetries: 5 }))
 const openPage = (url: string, ...more: ReadonlyArray<string>) => {
   const profile = mkdtempSync(join(folder, "profile-"))
   const flags =
-    "headless no-sandbox disable-gpu disable-quic no-first-run disable-background-networking disable-component-update disable-sync"
+    "headless no-sandbox no-proxy-server disable-gpu disable-quic no-first-run disable-background-networking disable-component-update disable-sync"
   const child = spawn(
     "chromium",
     [
@@ -276,7 +276,11 @@ const openPage = (url: string, ...more: ReadonlyArray<string>) => {
       url
     ],
     // A group of its own, so that the processes it starts end with it.
-    { detached: true, env: { ...process.env, HOME: profile }, stdio: ["ignore", "pipe", "pipe"] }
+    {
+      detached: true,
+      env: { PATH: process.env["PATH"], HOME: profile, TMPDIR: profile },
+      stdio: ["ignore", "pipe", "pipe"]
+    }
   )
   const said = { stdout: "", stderr: "" }
   child.stdout.setEncoding("utf8").on("data", (text: string) => {

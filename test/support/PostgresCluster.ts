@@ -200,13 +200,20 @@ export class Server {
     return readFileSync(join(this.folder, "log"), "utf8")
   }
 
-  /** Runs SQL, without nexusd's help, on a connection of its own. */
+  /** Opens a connection, without nexusd's help. A server that stops ends it. */
+  async connect(database = "postgres", user = "postgres"): Promise<Pg.Client> {
+    const client = new Pg.Client({ host: this.folder, port: this.port, user, database })
+    client.on("error", () => {})
+    await client.connect()
+    return client
+  }
+
+  /** Runs SQL on a connection of its own. */
   async query(
     text: string,
     { database = "postgres", user = "postgres", values = [] as ReadonlyArray<unknown> } = {}
   ): Promise<ReadonlyArray<Readonly<Record<string, unknown>>>> {
-    const client = new Pg.Client({ host: this.folder, port: this.port, user, database })
-    await client.connect()
+    const client = await this.connect(database, user)
     try {
       const { rows } = await client.query<Record<string, unknown>, Array<unknown>>(text, [...values])
       return rows ?? []

@@ -67,6 +67,8 @@ export const makeHome = (atEnd: (dispose: () => Promise<void>) => void): Home =>
     children,
     env: {
       PATH: process.env["PATH"],
+      LANG: "C.UTF-8",
+      TZ: "UTC",
       HOME: path,
       XDG_CONFIG_HOME: join(path, "config"),
       XDG_STATE_HOME: join(path, "state")

@@ -13,6 +13,7 @@ import { StoreUnavailable } from "../../src/domain/Errors.js"
 import type { Vm } from "../../src/domain/Vm.js"
 import * as Server from "../../src/http/Server.js"
 import { HttpApiServer } from "../../src/http/server/HttpApiServer.js"
+import type { ListenerOptions } from "../../src/http/server/Listener.js"
 import { StoreStatus } from "../../src/services/StoreStatus.js"
 import { VmStore } from "../../src/services/VmStore.js"
 import * as VmStoreMemory from "../../src/services/VmStoreMemory.js"
@@ -45,14 +46,17 @@ export class TestServer extends Context.Tag("test/TestServer")<
     readonly storeIs: (mode: StoreMode) => Effect.Effect<void>
   }
 >() {
-  static readonly layer = (options?: { readonly initial?: ReadonlyArray<Vm> }) =>
+  static readonly layer = (options?: {
+    readonly initial?: ReadonlyArray<Vm>
+    readonly listener?: Partial<ListenerOptions>
+  }) =>
     Layer.scoped(
       TestServer,
       Effect.gen(function* () {
         const mode = yield* Ref.make<StoreMode>("well")
         const logs: Array<string> = []
         const store = switchable(Ref.get(mode)).pipe(Layer.provide(VmStoreMemory.layer(options)))
-        const server = Server.layer({ address: { host: "127.0.0.1", port: 0 } }).pipe(
+        const server = Server.layer({ ...options?.listener, address: { host: "127.0.0.1", port: 0 } }).pipe(
           Layer.provide(store),
           Layer.provide(collectInto(logs))
         )

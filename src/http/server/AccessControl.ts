@@ -4,6 +4,7 @@ import type { Socket } from "node:net"
 import { formatAddress } from "../../domain/Address.js"
 import { show } from "../../domain/Bounds.js"
 import { BadRequest, Forbidden, Unauthorized } from "../HttpErrors.js"
+import { countHeader } from "./Headers.js"
 
 /** Who may use the server. */
 export interface AccessPolicy {
@@ -38,15 +39,6 @@ const ownHosts = (socket: Socket): ReadonlySet<string> => {
 const isAllowedHost = (host: string, { socket }: IncomingMessage, allowed: ReadonlyArray<string>): boolean =>
   ownHosts(socket).has(host) || allowed.includes(host) || allowed.includes(host.replace(/:\d+$/, ""))
 
-/** `headersDistinct` would copy all headers of every request. */
-const hasOneHost = ({ rawHeaders }: IncomingMessage): boolean => {
-  let count = 0
-  for (let index = 0; index < rawHeaders.length; index += 2) {
-    if (rawHeaders[index]?.length === 4 && rawHeaders[index]?.toLowerCase() === "host") count++
-  }
-  return count === 1
-}
-
 /**
  * Decides by its head alone whether a request is allowed; returns the error if not.
  *
@@ -61,7 +53,7 @@ export const checkAccess = (
   const { authorization, origin, "sec-fetch-site": site } = request.headers
   const host = request.headers.host?.toLowerCase()
   const isOverNetwork = request.socket.localPort !== undefined
-  if (host === undefined || !hasOneHost(request)) {
+  if (host === undefined || countHeader(request, "host") !== 1) {
     return new BadRequest({ error: "the Host header must be there, once (RFC 9112, 3.2)" })
   }
   if (isOverNetwork && !isAllowedHost(host, request, allowedHosts)) {
@@ -75,7 +67,7 @@ export const checkAccess = (
   ) {
     return new Forbidden({ error: `requests of web pages from ${show(origin)} are refused` })
   }
-  if (site === "cross-site" || site === "same-site") {
+  if (site !== undefined && site !== "same-origin" && site !== "none") {
     return new Forbidden({ error: "requests of web pages from other sites are refused" })
   }
   if (token !== undefined && !isToken(authorization, token)) {

@@ -10,7 +10,8 @@ import type * as Scope from "effect/Scope"
 import { type Address, formatAddress } from "../../domain/Address.js"
 import { makeFolder } from "../../system/UserFolders.js"
 import type { AccessPolicy } from "./AccessControl.js"
-import { guard, type OnSlow, onClientError, refuseExpectation } from "./RequestGuard.js"
+import { serveBareSockets } from "./BareSocket.js"
+import { guard, type OnSlow, refuseExpectation } from "./RequestGuard.js"
 import type { RequestHandler, RequestListener } from "./RequestHandler.js"
 
 /** The server can't listen on its address; `message` says why and what to do. */
@@ -39,62 +40,102 @@ const drainTimeout = Duration.seconds(10)
 
 const listenErrorMessage = (error: NodeJS.ErrnoException, address: Address): string => {
   const wanted = formatAddress(address)
+  const another = "set another address with api.listen"
   switch (error.code) {
     case "EADDRINUSE":
-      return `${wanted} is in use: stop the program that listens there, or set another address with api.listen`
+      return `${wanted} is in use: stop the program that listens there, or ${another}`
     case "EADDRNOTAVAIL":
+    case "EINVAL":
     case "ENOTFOUND":
-      return `${wanted} is not an address of this machine: set another with api.listen`
+      return `${wanted} is not an address of this machine: ${another}`
+    case "EAI_AGAIN":
+      return `${wanted} can't be resolved to an address: ${another}`
     case "EACCES":
-      return `${wanted} needs more rights than nexusd has: set another address with api.listen`
+    case "EPERM":
+      return `${wanted} needs more rights than nexusd has: ${another}`
+    case "ENOTDIR":
+      return `cannot listen on ${wanted}: a part of its path is not a folder; ${another}`
     default:
-      return `cannot listen on ${wanted}: ${error.message}`
+      return `cannot listen on ${wanted}: ${error.message}; ${another}`
   }
 }
 
-const isListening = (path: string) =>
-  Effect.async<boolean>((resume) => {
-    const socket = Net.connect({ path })
-    const done = (connected: boolean) => {
-      socket.destroy()
-      resume(Effect.succeed(connected))
-    }
-    socket.once("connect", () => done(true))
-    socket.once("error", () => done(false))
+const listenError = (error: unknown, address: Address) =>
+  new ListenError({
+    message: listenErrorMessage(error instanceof Error ? error : new Error(String(error)), address)
   })
 
-/** Creates the folder of a socket at `path`, and removes a socket on which nothing listens. */
+/**
+ * Maximum length in bytes of a socket's path: `sun_path` without its final NUL (unix(7)). libuv truncates a longer path
+ * without an error, and listens there.
+ */
+const maxSocketPathBytes = process.platform === "linux" ? 107 : 103
+
+const checkSocketPath = (path: string) =>
+  Effect.gen(function* () {
+    const refuse = (problem: string) =>
+      new ListenError({ message: `cannot listen on unix:${path}: ${problem}; set another address with api.listen` })
+    const length = Buffer.byteLength(path)
+    if (length > maxSocketPathBytes) {
+      return yield* refuse(`its path has ${length} bytes, and a Unix socket's has ${maxSocketPathBytes} at most`)
+    }
+    const found = yield* Effect.try({
+      try: () => lstatSync(path, { throwIfNoEntry: false }),
+      catch: (error) => listenError(error, { path })
+    })
+    if (found !== undefined && !found.isSocket()) return yield* refuse("a file that is not a socket is there")
+    return found !== undefined
+  })
+
+/** Fails for a Unix socket's path that can't be used. Changes nothing, so it can run before a database is opened. */
+export const checkAddress = (address: Address): Effect.Effect<void, ListenError> =>
+  "path" in address ? Effect.asVoid(checkSocketPath(address.path)) : Effect.void
+
+/** A socket is stale only if connecting is refused. EACCES or EAGAIN may come from a live one. */
+const isListenedOn = (path: string) =>
+  Effect.async<boolean>((resume) => {
+    const socket = Net.connect({ path })
+    const answer = (isListening: boolean) => {
+      socket.destroy()
+      resume(Effect.succeed(isListening))
+    }
+    socket.once("connect", () => answer(true))
+    socket.once("error", ({ code }: NodeJS.ErrnoException) => answer(code !== "ECONNREFUSED" && code !== "ENOENT"))
+  })
+
+/** Makes the folder of a socket at `path`, and removes a socket that a dead daemon left behind. */
 const preparePath = (path: string) =>
   Effect.gen(function* () {
-    const refused = (problem: string) => new ListenError({ message: `cannot listen on unix:${path}: ${problem}` })
-    const found = yield* Effect.try({
-      try: () => {
-        makeFolder(dirname(path))
-        return lstatSync(path, { throwIfNoEntry: false })
-      },
-      catch: (error) => refused(String(error))
-    })
-    if (found === undefined) return
-    if (!found.isSocket()) return yield* refused("a file that is no socket is there")
-    if (yield* isListening(path)) return yield* refused("another daemon answers there")
-    yield* Effect.try({ try: () => rmSync(path), catch: (error) => refused(String(error)) })
+    const attempt = (change: () => void) => Effect.try({ try: change, catch: (error) => listenError(error, { path }) })
+    const isThere = yield* checkSocketPath(path)
+    if (!isThere) return yield* attempt(() => makeFolder(dirname(path)))
+    if (yield* isListenedOn(path)) {
+      return yield* new ListenError({
+        message: `cannot listen on unix:${path}: another daemon answers there; set another address with api.listen`
+      })
+    }
+    yield* attempt(() => rmSync(path, { force: true }))
   })
 
 const bind = (server: Http.Server, address: Address) =>
   Effect.async<Address, ListenError>((resume) => {
-    const onError = (error: Error) =>
-      resume(Effect.fail(new ListenError({ message: listenErrorMessage(error, address) })))
+    const onError = (error: Error) => resume(listenError(error, address))
     server.once("error", onError)
-    // A socket has no mode of its own until it exists: the umask keeps others out until the chmod.
+    // A socket file has no mode of its own until it exists; nobody else may connect even before the chmod.
     const umask = process.umask(0o177)
     server.listen(address, () => {
       server.off("error", onError)
       const actual = server.address()
-      if ("path" in address) chmodSync(address.path, 0o600)
+      const bound =
+        typeof actual === "object" && actual !== null ? { host: actual.address, port: actual.port } : address
       resume(
-        Effect.succeed(
-          typeof actual === "object" && actual !== null ? { host: actual.address, port: actual.port } : address
-        )
+        Effect.try({
+          try: () => {
+            if ("path" in address) chmodSync(address.path, 0o600)
+            return bound
+          },
+          catch: (error) => listenError(error, address)
+        })
       )
     })
     process.umask(umask)
@@ -145,7 +186,9 @@ export const listen = (
     const guarded = (listener: RequestListener) => guard(listener, policy, onSlow)
     const server = Http.createServer(limits, guarded(handler.listener))
     server.maxConnections = maxConnections
-    server.on("clientError", onClientError)
+    // node:http would ignore header lines after the 1,000th; maxHeaderSize is the limit.
+    server.maxHeadersCount = 0
+    serveBareSockets(server)
     server.on("checkExpectation", guarded(refuseExpectation))
     const silent = silentConnections(server)
     return yield* Effect.acquireRelease(bind(server, address), () =>

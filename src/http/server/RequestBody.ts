@@ -1,6 +1,7 @@
 import type { IncomingMessage } from "node:http"
 import { show } from "../../domain/Bounds.js"
 import { BadRequest, PayloadTooLarge, UnsupportedMediaType } from "../HttpErrors.js"
+import { countHeader } from "./Headers.js"
 
 const maxBodyBytes = 1024 * 1024
 
@@ -12,14 +13,14 @@ export const hasBody = ({ headers }: IncomingMessage): boolean =>
   headers["transfer-encoding"] !== undefined || Number(headers["content-length"] ?? 0) > 0
 
 /** Exactly `application/json`, whatever its parameters: no web page can send that to another site without a preflight. */
-const isJson = ({ headers }: IncomingMessage) =>
-  headers["content-type"]?.split(";", 1)[0]?.trim().toLowerCase() === "application/json"
+const isJson = (contentType: string | undefined) =>
+  contentType?.split(";", 1)[0]?.trim().toLowerCase() === "application/json"
 
 /** What is wrong with a request's body, as far as its head says. */
 export const checkBodyHeaders = (request: IncomingMessage): UnsupportedMediaType | PayloadTooLarge | undefined => {
   if (!hasBody(request)) return undefined
-  if (!isJson(request)) {
-    return new UnsupportedMediaType({ error: "the body must be sent as Content-Type: application/json" })
+  if (!isJson(request.headers["content-type"]) || countHeader(request, "content-type") !== 1) {
+    return new UnsupportedMediaType({ error: "the body must be sent with one Content-Type, application/json" })
   }
   const encoding = request.headers["content-encoding"]
   if (encoding) {
@@ -60,11 +61,15 @@ const parse = (body: Buffer): BadRequest | { readonly json: unknown } => {
 /** Milliseconds for which the rest of a body that is too large is read: a response before its end could be lost. */
 const lingerMillis = 5_000
 
-/** Reads a body and parses its JSON. Plain listeners: an Effect per body costs more than all else in here. */
+/**
+ * Reads a body and parses its JSON; a body that no header announces is empty. Plain listeners: an Effect per body costs
+ * more than all else in here.
+ */
 export const readJson = (
   request: IncomingMessage,
   onDone: (body: BadRequest | PayloadTooLarge | { readonly json: unknown }) => void
 ): void => {
+  if (!hasBody(request)) return void onDone(parse(Buffer.alloc(0)))
   const chunks: Array<Buffer> = []
   let size = 0
   let linger: NodeJS.Timeout | undefined

@@ -1,6 +1,5 @@
 import type * as Http from "node:http"
-import type * as Net from "node:net"
-import { ExpectationFailed, type HttpError, Overloaded } from "../HttpErrors.js"
+import { ExpectationFailed, type HttpError, NotImplemented, Overloaded } from "../HttpErrors.js"
 import { type AccessPolicy, checkAccess } from "./AccessControl.js"
 import { encodeHttpError } from "./ErrorEncoder.js"
 import { hasBody } from "./RequestBody.js"
@@ -9,21 +8,6 @@ import { sendError } from "./ResponseWriter.js"
 
 /** Maximum number of requests in progress; further ones fail with `Overloaded`. Each costs memory. */
 const maxInFlight = 256
-
-/** What node:http rejects before there is a request, by its error code; anything else is not HTTP. */
-const parserErrors: Readonly<Record<string, readonly [status: string, error: string]>> = {
-  HPE_HEADER_OVERFLOW: ["431 Request Header Fields Too Large", "the request's head is larger than 16 KiB"],
-  ERR_HTTP_REQUEST_TIMEOUT: ["408 Request Timeout", "the request did not arrive in time"]
-}
-
-export const onClientError = (error: NodeJS.ErrnoException, socket: Net.Socket) => {
-  if (error.code === "ECONNRESET" || !socket.writable) return socket.destroy()
-  const [status, message] = parserErrors[error.code ?? ""] ?? ["400 Bad Request", "this is not an HTTP/1.1 request"]
-  const body = JSON.stringify({ error: message })
-  return socket.end(
-    `HTTP/1.1 ${status}\r\nContent-Type: application/json\r\nX-Content-Type-Options: nosniff\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`
-  )
-}
 
 /** Responds at once, without reading the request's body. */
 const refuse = (response: Http.ServerResponse, id: string, error: HttpError) =>
@@ -41,6 +25,10 @@ const toOriginForm = (request: Http.IncomingMessage) => {
   request.url = path.startsWith("/") ? path : `/${path}`
 }
 
+/** RFC 9112, 6.1. node:http removes `chunked` and leaves any coding before it in the body. */
+const isTransferCodingKnown = ({ headers }: Http.IncomingMessage) =>
+  (headers["transfer-encoding"] ?? "chunked").toLowerCase() === "chunked"
+
 /** Refuses an `Expect` other than 100-continue (RFC 9110, 10.1.1). */
 export const refuseExpectation: RequestListener = (_, response, id) =>
   refuse(response, id, new ExpectationFailed({ error: "nothing but 100-continue can be expected" }))
@@ -53,6 +41,11 @@ export const guard = (listener: RequestListener, policy: AccessPolicy, onSlow: O
     if (!request.url?.startsWith("/")) toOriginForm(request)
     const refusal = checkAccess(request, policy)
     if (refusal !== undefined) return refuse(response, id, refusal)
+    if (!isTransferCodingKnown(request)) {
+      response.shouldKeepAlive = false
+      const error = "the only Transfer-Encoding that nexusd implements is chunked"
+      return refuse(response, id, new NotImplemented({ error }))
+    }
     if (inFlight >= maxInFlight) {
       const error = `${maxInFlight} requests are under way; come again in a second`
       return refuse(response, id, new Overloaded({ error }))

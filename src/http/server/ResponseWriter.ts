@@ -6,7 +6,7 @@ import type { EncodedError } from "./ErrorEncoder.js"
 import type { Headers, HttpResponse } from "./HttpResponse.js"
 
 /** The header with the request's id, which log entries carry as `request_id`. */
-const requestIdHeader = "x-request-id"
+export const requestIdHeader = "x-request-id"
 
 /** How long a client may take to read a long response, which holds a snapshot of the database. */
 const sendTimeout = "60 seconds"

@@ -3,6 +3,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { Conflict, NotFound, StoreUnavailable } from "../../domain/Errors.js"
 import { type CidRange, cidRange, newVm, type Vm, type VmState } from "../../domain/Vm.js"
+import { withAnyCaseId } from "../AnyCaseId.js"
 import { VmStore } from "../VmStore.js"
 import * as Lookups from "./Lookups.js"
 import type { Statement } from "./PostgresConnection.js"
@@ -132,21 +133,23 @@ export const layer = (options?: { readonly cids?: CidRange }) =>
 
         list: VmListPostgres.make(database),
 
-        get: (nameOrId) =>
+        get: withAnyCaseId((nameOrId) =>
           Effect.gen(function* () {
             yield* orNotFound(nameOrId)
             // Each caller hears of an outage, and logs it, by itself.
             const json = yield* Effect.catchAll(find(nameOrId), toUnavailable)
             return json ?? (yield* NotFound.vm(nameOrId))
-          }),
+          })
+        ),
 
-        delete: (nameOrId) =>
+        delete: withAnyCaseId((nameOrId) =>
           Effect.gen(function* () {
             yield* orNotFound(nameOrId)
             const [row] = yield* database.ask<{ name: string; state: VmState }>(remove(nameOrId))
             if (row === undefined) return yield* NotFound.vm(nameOrId)
             if (row.state === "running") return yield* Conflict.running(row.name)
           })
+        )
       })
     })
   )

@@ -5,6 +5,7 @@ import * as Layer from "effect/Layer"
 import { show } from "../../domain/Bounds.js"
 import { Conflict, NotFound, StoreUnavailable } from "../../domain/Errors.js"
 import { type CidRange, cidRange, newVm, type Vm } from "../../domain/Vm.js"
+import { withAnyCaseId } from "../AnyCaseId.js"
 import { VmStore } from "../VmStore.js"
 import { Database } from "./Database.js"
 import type { Query } from "./SqliteConnection.js"
@@ -80,9 +81,9 @@ export const layer = (options?: { readonly cids?: CidRange }) =>
 
         list: VmListSqlite.make(sql, database),
 
-        get: (nameOrId) => Effect.map(find(database.read<Row>, nameOrId), ({ json }) => json),
+        get: withAnyCaseId((nameOrId) => Effect.map(find(database.read<Row>, nameOrId), ({ json }) => json)),
 
-        delete: (nameOrId) =>
+        delete: withAnyCaseId((nameOrId) =>
           database.write((run) =>
             Effect.gen(function* () {
               const vm = yield* find(run<Row>, nameOrId)
@@ -90,6 +91,7 @@ export const layer = (options?: { readonly cids?: CidRange }) =>
               yield* run([deleteById, [vm.id]])
             })
           )
+        )
       })
     })
   )

@@ -1,0 +1,87 @@
+import { fstatSync, writeSync } from "node:fs"
+import { isatty } from "node:tty"
+import { getSystemErrorMap } from "node:util"
+import * as Data from "effect/Data"
+import * as Effect from "effect/Effect"
+import { ExitCode } from "./ExitCode.js"
+import { escapeText, toSafeJson } from "./TerminalText.js"
+
+/** The output could not be written, as on a full disk. */
+export class OutputFailed extends Data.TaggedError("OutputFailed")<{
+  readonly lines: ReadonlyArray<string>
+  readonly exitCode: ExitCode
+}> {}
+
+type Name = "stdout" | "stderr"
+const descriptors = { stdout: 1, stderr: 2 } as const
+type Done = (error?: NodeJS.ErrnoException | null) => void
+
+/** Node's own stream for files ignores how many bytes a write took, which is fewer on a disk that fills up. */
+const fileWriter = (name: Name) => (text: string, done: Done) => {
+  try {
+    for (let bytes = Buffer.from(text); bytes.length > 0; ) bytes = bytes.subarray(writeSync(descriptors[name], bytes))
+    done()
+  } catch (error) {
+    done(error instanceof Error ? error : new Error(String(error)))
+  }
+}
+
+/** Each write's callback has its error; without a listener the event would end the process. */
+const streamWriter = (name: Name) => {
+  const stream = process[name].on("error", () => {})
+  return (text: string, done: Done) => void stream.write(text, done)
+}
+
+const makeWriter = (name: Name) => {
+  const stat = fstatSync(descriptors[name])
+  return stat.isFIFO() || stat.isSocket() || isatty(descriptors[name]) ? streamWriter(name) : fileWriter(name)
+}
+
+const writers: { [name in Name]?: ReturnType<typeof makeWriter> } = {}
+const writerOf = (name: Name) => {
+  writers[name] ??= makeWriter(name)
+  return writers[name]
+}
+
+/** Writes all of a text. Completes once the reader or the file has it: the process may exit then. */
+const write = (name: Name, text: string): Effect.Effect<void, NodeJS.ErrnoException> =>
+  Effect.async((resume) => writerOf(name)(text, (error) => resume(error ? Effect.fail(error) : Effect.void)))
+
+/** The reader has closed the pipe or socket, as `head` does. Later writes find the stream destroyed. */
+const isReaderGone = ({ code }: NodeJS.ErrnoException): boolean =>
+  code === "EPIPE" || code === "ECONNRESET" || code === "ERR_STREAM_DESTROYED"
+
+const reason = ({ code, errno, message }: NodeJS.ErrnoException): string =>
+  `${getSystemErrorMap().get(errno ?? 0)?.[1] ?? message}${code === undefined ? "" : ` (${code})`}`
+
+const writeStdout = (text: string): Effect.Effect<void, OutputFailed> =>
+  write("stdout", text).pipe(
+    Effect.catchAll((error) =>
+      isReaderGone(error)
+        ? Effect.void
+        : new OutputFailed({ lines: [`Error: cannot write to stdout: ${reason(error)}`], exitCode: ExitCode.failure })
+    )
+  )
+
+const toText = (lines: ReadonlyArray<string>): string => lines.map((line) => `${escapeText(line)}\n`).join("")
+
+/** Prints a result for people. Each element is one line, and stays one whatever it holds. */
+export const printLines = (lines: ReadonlyArray<string>): Effect.Effect<void, OutputFailed> =>
+  writeStdout(toText(lines))
+
+/** Prints a result for programs: JSON on one line. */
+export const printJson = (value: unknown): Effect.Effect<void, OutputFailed> => writeStdout(`${toSafeJson(value)}\n`)
+
+/** Prints an error for people, a line an element. Never fails: there is nothing left to report that on. */
+export const printErrorLines = (lines: ReadonlyArray<string>): Effect.Effect<void> =>
+  Effect.ignore(write("stderr", toText(lines)))
+
+/** Writes to stderr without waiting, for logs and progress; the caller escapes. What can't be written is lost. */
+export const writeStderr = (text: string): void => writerOf("stderr")(text, () => {})
+
+/** Waits until the reader of stderr has what was written so far, for a second at most. */
+export const flushStderr: Effect.Effect<void> = Effect.suspend(() =>
+  writers.stderr === undefined || process.stderr.writableLength === 0
+    ? Effect.void
+    : Effect.ignore(Effect.timeout(write("stderr", ""), "1 second"))
+)

@@ -1,0 +1,31 @@
+/** Most texts hold nothing else; testing that is cheaper than a Unicode property. */
+const printableAscii = /^[\x20-\x7e]*$/
+
+/**
+ * Unicode's control characters (C0, DEL, C1), format characters (bidirectional overrides, zero-width characters, tags),
+ * line and paragraph separators, and lone surrogates.
+ */
+const unsafe = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu
+
+const short: Readonly<Record<string, string>> = { "\n": "\\n", "\r": "\\r", "\t": "\\t" }
+
+const escapeCharacter = (character: string): string => {
+  const code = character.codePointAt(0) ?? 0
+  const hex = code.toString(16)
+  if (code > 0xffff) return `\\u{${hex}}`
+  return short[character] ?? (code > 0xff ? `\\u${hex.padStart(4, "0")}` : `\\x${hex.padStart(2, "0")}`)
+}
+
+/** One line of text without a character that a terminal acts on: `\x1b`, `\u202e`, `\n`. */
+export const escapeText = (text: string): string =>
+  printableAscii.test(text) ? text : text.replace(unsafe, escapeCharacter)
+
+const escapeUnit = (unit: string): string => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`
+
+/** A value as JSON on one line, where the same characters are escaped; it parses to the same value. */
+export const toSafeJson = (value: unknown): string => {
+  const json = JSON.stringify(value)
+  return printableAscii.test(json)
+    ? json
+    : json.replace(unsafe, (character) => character.split("").map(escapeUnit).join(""))
+}
