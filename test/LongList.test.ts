@@ -33,7 +33,7 @@ const stall = (port: number, atEnd: (dispose: () => void) => void): Promise<Net.
 describe.concurrent("a long list", () => {
   const count = 20_000
 
-  it("is whole and in order, for programs and on the command line", { timeout: 30_000 }, async ({ onTestFinished }) => {
+  it("is whole and in order, for programs and on the command line", async ({ onTestFinished }) => {
     const home = makeHome(onTestFinished)
     const daemon = await startFull(home, count)
     const response = await fetch(`${daemon.url}/v1/vms`)
@@ -60,7 +60,7 @@ describe.concurrent("a long list", () => {
     expect(stdout.trimEnd().split("\n")).toHaveLength(1 + count / 4)
   })
 
-  it("waits for whoever takes it slowly, and keeps nobody else waiting", { timeout: 30_000 }, async (test) => {
+  it("waits for whoever takes it slowly, and keeps nobody else waiting", async (test) => {
     const { onTestFinished } = test
     // More than the sockets of both sides take.
     const many = 5 * count
@@ -72,6 +72,7 @@ describe.concurrent("a long list", () => {
 
     // A fifth long list waits until one of those has ended, here because its caller hangs up.
     const fifth = listVms(daemon)
+    // Too short a time proves less, but is no failure.
     expect(await Promise.race([fifth, new Promise((resolve) => setTimeout(resolve, 300, "waiting"))])).toBe("waiting")
     stalled[0]?.destroy()
     expect(await fifth).toHaveLength(many + 1)
@@ -103,7 +104,7 @@ describe.concurrent("a long list", () => {
     for (const line of stderr.trimEnd().split("\n")) expect(line).toMatch(/^\{.*\}$/)
   })
 
-  it("in pages is the same as in one", { timeout: 30_000 }, async ({ onTestFinished }) => {
+  it("in pages is the same as in one", async ({ onTestFinished }) => {
     const daemon = await startFull(makeHome(onTestFinished), count)
     const pages: Array<unknown> = []
     for (let path: string | undefined = "/v1/vms?limit=1000"; path !== undefined; ) {

@@ -255,7 +255,7 @@ describe("nexusd migrate", () => {
     const writing = (async () => {
       while (!isOver) names.push((await createVm(daemon, `new-${names.length}`)).name)
     })()
-    await vi.waitFor(() => expect(names.length).toBeGreaterThan(10), { timeout: 10_000 })
+    await vi.waitFor(() => expect(names.length).toBeGreaterThan(10), { timeout: 60_000 })
     const acknowledged = names.length
     const to = join(home.path, "to.db")
     const { code } = await migrate(home, from, to)

@@ -10,6 +10,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest"
 import { CreateVm, type Vm } from "../src/domain/Vm.js"
 import { parseDatabase, showDatabase } from "../src/services/DatabaseChoice.js"
 import * as PostgresDatabase from "../src/services/postgres/PostgresDatabase.js"
+import { snapshots } from "../src/services/postgres/PostgresPool.js"
 import { parsePostgresUrl } from "../src/services/postgres/PostgresUrl.js"
 import * as VmStorePostgres from "../src/services/postgres/VmStorePostgres.js"
 import { StoreStatus } from "../src/services/StoreStatus.js"
@@ -337,11 +338,16 @@ describe.skipIf(!hasPostgres)(`a PostgreSQL database${needsPostgres}`, () => {
           INSERT INTO vms (id, name, role, state, cid) SELECT n, 'vm-' || n, 'work', 'created', n + 2
           FROM generate_series(1, 2500) AS n
         `
+        let begun = 0
+        const stall = Effect.zipRight(
+          Effect.sync(() => begun++),
+          Effect.never
+        )
         const slow = Effect.flatMap(store.list({}), ({ json }) =>
-          json instanceof Uint8Array ? Effect.void : Stream.runForEach(json, () => Effect.never)
+          json instanceof Uint8Array ? Effect.void : Stream.runForEach(json, () => stall)
         )
         yield* Effect.forEach(Array.from({ length: 6 }), () => Effect.fork(slow))
-        yield* Effect.sleep("300 millis")
+        yield* Effect.repeat(Effect.sleep("10 millis"), { until: () => begun === snapshots })
         const created = yield* Effect.forEach(
           Array.from({ length: 40 }, (_, at) => at),
           (at) => store.create(CreateVm.make({ name: `new-${at}` })),

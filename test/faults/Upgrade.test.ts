@@ -221,7 +221,6 @@ it(`a restore killed at ${rounds} moments leaves the old database or the new one
     expect(await listVms(daemon), say).toHaveLength(Number(left.vms))
     await daemon.stop()
     if (!wasOld) continue
-    await sleep(kept().length > 0 ? 1100 : 0)
     expect(await begin(home, "restore", backup).ended, say).toMatchObject({ code: 0, stderr: "" })
     expect(look(home, path), say).toEqual(theirs)
   }

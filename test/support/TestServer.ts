@@ -159,7 +159,7 @@ export const sendBytes = (address: TestAddress, bytes: string | Uint8Array): Eff
     socket.write(bytes)
     return Effect.sync(() => socket.destroy())
   }).pipe(
-    Effect.timeout("10 seconds"),
+    Effect.timeout("60 seconds"),
     Effect.orDie,
     Effect.map((received) => parseAnswers(received, Buffer.from(bytes.slice(0, 5)).toString("latin1") === "HEAD "))
   )

@@ -1,10 +1,10 @@
-import { copyFileSync, existsSync, readFileSync, renameSync, rmSync, statSync } from "node:fs"
+import { existsSync, linkSync, readFileSync, realpathSync, renameSync, rmSync, statSync } from "node:fs"
 import { dirname } from "node:path"
 import * as Effect from "effect/Effect"
 import { DatabaseRefused } from "../DatabaseRefused.js"
 import { copy, freeName, sync } from "./DatabaseCopy.js"
-import { check } from "./DatabaseFiles.js"
-import { withFiles } from "./Refusal.js"
+import { assertRegularFile, check } from "./DatabaseFiles.js"
+import { removeQuietly, withFiles } from "./Refusal.js"
 import { exclusively } from "./SqliteConnection.js"
 import { isBusy, isSqlError } from "./SqliteFailure.js"
 
@@ -13,47 +13,50 @@ export const backup = (path: string, to: string): Effect.Effect<number, Database
   check(path).pipe(Effect.zipRight(copy(path, to)), Effect.zipRight(check(to)))
 
 /**
- * Whether a process holds a lock on a file that SQLite itself can't make sense of any more: as Linux tells it in proc(5).
- * Where nothing tells it, no daemon is taken to run.
+ * Whether a process holds a lock on a file that SQLite can't read any more, as Linux lists it in proc(5). Elsewhere this is
+ * unknown, and no daemon is taken to run.
  */
-const isLocked = (path: string): boolean => {
-  const { ino } = statSync(path)
-  return existsSync("/proc/locks") && new RegExp(`:${ino} `).test(readFileSync("/proc/locks", "utf8"))
-}
+const isLocked = (path: string) =>
+  withFiles(path, () => {
+    const { ino } = statSync(path)
+    return existsSync("/proc/locks") && new RegExp(`:${ino} `).test(readFileSync("/proc/locks", "utf8"))
+  })
 
 /**
- * Puts a backup in a database's place, and keeps what was there; gives back the name it is kept under, if there was
- * anything. Fails while any process has the database open.
+ * Puts a backup in a database's place, and keeps what was there; returns the name it is kept under, if there was anything.
+ * Fails while any process has the database open.
  */
 export const restore = (path: string, from: string): Effect.Effect<string | undefined, DatabaseRefused> =>
   Effect.gen(function* () {
     yield* check(from)
-    const incoming = `${path}.restoring`
-    const kept = yield* freeName(`${path}.replaced-`)
-    yield* withFiles(incoming, () => rmSync(incoming, { force: true }))
-    const swap = withFiles(path, () => {
-      copyFileSync(path, `${kept}.unfinished`)
-      sync(`${kept}.unfinished`)
-      renameSync(`${kept}.unfinished`, kept)
-      // What a damaged database left beside itself is of no use to the new one, and would spoil it.
-      for (const part of ["-wal", "-shm", "-journal"]) {
-        if (existsSync(`${path}${part}`)) renameSync(`${path}${part}`, `${kept}${part}`)
-      }
-      renameSync(incoming, path)
-      sync(dirname(path))
-    })
+    yield* assertRegularFile(path)
     if (!existsSync(path)) {
       yield* copy(from, path)
       return undefined
     }
+    // A link to the database stays one.
+    const database = yield* withFiles(path, () => realpathSync(path))
+    const incoming = `${database}.restoring`
+    const kept = yield* freeName(`${database}.replaced-`)
+    yield* withFiles(path, () => rmSync(incoming, { force: true }))
+    const swap = withFiles(path, () => {
+      // Linked, not copied: to open and close the file here would release SQLite's locks on it (fcntl_locking(2)).
+      linkSync(database, kept)
+      // A damaged database's log is of no use to the new one, and would spoil it.
+      for (const part of ["-wal", "-shm", "-journal"]) {
+        if (existsSync(`${database}${part}`)) renameSync(`${database}${part}`, `${kept}${part}`)
+      }
+      renameSync(incoming, database)
+      sync(dirname(database))
+    })
     yield* copy(from, incoming)
-    yield* exclusively(path, swap).pipe(
+    yield* exclusively(database, swap).pipe(
       Effect.catchIf(isSqlError, (error) =>
-        isBusy(error) || isLocked(path)
-          ? new DatabaseRefused({ message: `${path} is open in another process: stop nexusd first` })
-          : swap
+        Effect.flatMap(isBusy(error) ? Effect.succeed(true) : isLocked(database), (isOpen) =>
+          isOpen ? new DatabaseRefused({ message: `${path} is open in another process: stop nexusd first` }) : swap
+        )
       ),
-      Effect.ensuring(Effect.sync(() => rmSync(incoming, { force: true })))
+      Effect.ensuring(removeQuietly(incoming))
     )
     return kept
   })

@@ -3,6 +3,7 @@ import {
   existsSync,
   fsyncSync,
   linkSync,
+  lstatSync,
   openSync,
   readdirSync,
   readFileSync,
@@ -13,7 +14,8 @@ import { dirname, join } from "node:path"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import { DatabaseRefused } from "../DatabaseRefused.js"
-import { cannotUse, withFiles } from "./Refusal.js"
+import { openForReading } from "./DatabaseFiles.js"
+import { cannotUse, removeQuietly, withFiles } from "./Refusal.js"
 import { openReadOnly } from "./SqliteConnection.js"
 
 /** Waits until a file, or what a folder lists, is on disk. */
@@ -27,22 +29,29 @@ export const sync = (path: string) => {
 const timeStamp = Effect.map(DateTime.now, (now) => DateTime.formatIso(now).replace(/[-:]|\.\d+/g, ""))
 
 /** Copies a database, as of one moment, into a new file that is its owner's alone. It has its name once it is on disk. */
-export const copy = (from: string, to: string) =>
+export const copy = (from: string, to: string, open = openForReading) =>
   Effect.gen(function* () {
     const unfinished = `${to}.unfinished`
     yield* withFiles(to, () => {
-      if (existsSync(to)) throw new DatabaseRefused({ message: `${to} exists: give a name that is free` })
+      if (lstatSync(to, { throwIfNoEntry: false })) {
+        throw new DatabaseRefused({ message: `${to} exists: give a name that is free` })
+      }
       rmSync(unfinished, { force: true })
       writeFileSync(unfinished, "", { mode: 0o600 })
     })
-    yield* Effect.scoped(Effect.flatMap(openReadOnly(from), (sql) => sql`VACUUM INTO ${unfinished}`))
-    yield* withFiles(to, () => {
-      sync(unfinished)
-      // A link fails where a name is taken; a rename would replace what has it.
-      linkSync(unfinished, to)
-      rmSync(unfinished)
-      sync(dirname(to))
-    })
+    yield* Effect.scoped(Effect.flatMap(open(from), (sql) => sql`VACUUM INTO ${unfinished}`)).pipe(
+      Effect.zipRight(
+        withFiles(to, () => {
+          sync(unfinished)
+          // A link fails where a name is taken; a rename would replace what has it.
+          linkSync(unfinished, to)
+          rmSync(unfinished)
+          sync(dirname(to))
+        })
+      ),
+      // On a full disk it holds the space that is missing.
+      Effect.onError(() => removeQuietly(unfinished))
+    )
   }).pipe(Effect.mapError(cannotUse(to)))
 
 /** A name for a copy that is kept: by the time, and numbered from the second of that time on. */
@@ -67,7 +76,7 @@ export const copyOnce = (path: string, prefix: string) =>
         .filter((name) => name.startsWith(prefix) && name.endsWith(".bak"))
     )
     const made = yield* freeName(prefix)
-    yield* copy(path, made)
+    yield* copy(path, made, openReadOnly)
     return yield* withFiles(made, () => {
       const same = earlier.find((name) => readFileSync(name).equals(readFileSync(made)))
       if (same === undefined) return made

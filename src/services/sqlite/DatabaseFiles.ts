@@ -1,14 +1,26 @@
-import { closeSync, copyFileSync, existsSync, mkdtempSync, openSync, readSync, rmSync, statSync } from "node:fs"
+import {
+  accessSync,
+  chmodSync,
+  closeSync,
+  constants,
+  copyFileSync,
+  existsSync,
+  mkdtempSync,
+  openSync,
+  readSync,
+  type Stats,
+  statSync
+} from "node:fs"
 import { tmpdir } from "node:os"
-import { join } from "node:path"
+import { dirname, join } from "node:path"
 import type { SqlClient } from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import { DatabaseRefused } from "../DatabaseRefused.js"
 import { schemaVersion } from "../SchemaVersion.js"
 import { type Contents, Current, Damaged, Empty, Foreign, findDamage, inspect, isUnusable } from "./DatabaseSchema.js"
-import { cannotUse, refuse, withFiles } from "./Refusal.js"
-import { openReadOnly, openReadWrite } from "./SqliteConnection.js"
+import { cannotUse, refuse, removeQuietly, withFiles } from "./Refusal.js"
+import { openReadOnly, openReadWrite, openWritable } from "./SqliteConnection.js"
 import { codeOf, isSqlError } from "./SqliteFailure.js"
 
 /** Which file is at a path, if there is one. */
@@ -21,52 +33,137 @@ export const fileAt = (path: string): string | undefined => {
   }
 }
 
-/** What the bytes of a file tell before SQLite sees them: it takes a stump for an empty database, and fills up a cut page. */
-const inspectBytes = (path: string): Contents => {
-  const size = statSync(path).size
-  if (size === 0) return Empty()
+/** The size of a regular file; 0 where there is none. */
+const sizeOf = (path: string): number => {
+  const found = statSync(path, { throwIfNoEntry: false })
+  return found?.isFile() === true ? found.size : 0
+}
+
+/** Says what is not a regular file; nothing of one that is. */
+const irregular = (file: Stats) => {
+  if (file.isFile()) return undefined
+  const kind = file.isDirectory() ? "directory" : file.isFIFO() ? "FIFO" : file.isSocket() ? "socket" : "device"
+  return Foreign({ found: `it is a ${kind}, not a regular file` })
+}
+
+/** Fails when there is something at `path` that is not a regular file, or does not lead to one. */
+export const assertRegularFile = (path: string) =>
+  Effect.flatMap(
+    withFiles(path, () => statSync(path, { throwIfNoEntry: false })),
+    (file) => {
+      const found = file && irregular(file)
+      return found === undefined ? Effect.void : refuse(path, found)
+    }
+  )
+
+/** The first bytes of a file. It does not block, should a FIFO have taken the file's name since it was looked at. */
+const readHead = (path: string): Buffer => {
   const head = Buffer.alloc(100)
-  const file = openSync(path, "r")
-  readSync(file, head)
-  closeSync(file)
+  const file = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK)
+  try {
+    readSync(file, head)
+  } finally {
+    closeSync(file)
+  }
+  return head
+}
+
+/**
+ * What a file's bytes say before SQLite opens it: SQLite takes a few bytes for an empty database, fills up a truncated page,
+ * and would open a FIFO or a device.
+ */
+const inspectBytes = (path: string): Contents => {
+  const file = statSync(path)
+  const other = irregular(file)
+  if (other !== undefined) return other
+  if (file.size === 0) return Empty()
+  const head = readHead(path)
   // https://sqlite.org/fileformat2.html, 1.3
   if (head.toString("latin1", 0, 16) !== "SQLite format 3\0") return Foreign({ found: "it is no SQLite file" })
   const pageSize = head.readUInt16BE(16) === 1 ? 65_536 : head.readUInt16BE(16)
-  const hasLog = (statSync(`${path}-wal`, { throwIfNoEntry: false })?.size ?? 0) > 0
-  if (size % pageSize !== 0 && !hasLog) return Damaged({ found: "its last page is cut short" })
+  if (file.size % pageSize !== 0 && sizeOf(`${path}-wal`) === 0) return Damaged({ found: "its last page is cut short" })
   return Current()
 }
 
-/** A file with a transaction that was cut off, or with a log in a folder that can't be written to. */
+const isWritable = (path: string): boolean => {
+  try {
+    accessSync(path, constants.W_OK)
+    accessSync(dirname(path), constants.W_OK)
+    return true
+  } catch {
+    return false
+  }
+}
+
+/** Copies a database file and what belongs to it into a temporary folder, until the scope closes. Returns the copy's path. */
+const copyPrivately = (path: string) =>
+  Effect.gen(function* () {
+    const attempt = <A>(use: () => A) =>
+      Effect.try({
+        try: use,
+        catch: (error) =>
+          new DatabaseRefused({ message: `cannot copy ${path} to ${tmpdir()} to read it there: ${String(error)}` })
+      })
+    const folder = yield* Effect.acquireRelease(
+      attempt(() => mkdtempSync(join(tmpdir(), "nexus-"))),
+      removeQuietly
+    )
+    const copied = join(folder, "nexus.db")
+    yield* attempt(() => {
+      for (const part of ["", "-wal", "-journal"]) {
+        if (part === "" || sizeOf(path + part) > 0) copyFileSync(path + part, copied + part)
+      }
+      // A copy has the mode of what it was made from.
+      chmodSync(copied, 0o600)
+    })
+    return copied
+  })
+
+/** SQLite would have to write in order to read. */
 const isUnreadable = (error: unknown) => isSqlError(error) && /^SQLITE_(READONLY|CANTOPEN)/.test(codeOf(error.cause))
 
-/** Opens a database file for reading, or a copy of it where it can't be read as it is: not a byte of it is changed. */
-export const openForReading = (path: string) =>
-  openReadOnly(path).pipe(
-    // What else is wrong with it is told by who reads on.
-    Effect.tap((sql) =>
-      Effect.catchIf(
-        sql`SELECT count(*) FROM sqlite_master`,
-        (error) => !isUnreadable(error),
-        () => Effect.void
-      )
-    ),
-    Effect.catchIf(isUnreadable, () =>
-      Effect.gen(function* () {
-        const folder = yield* Effect.acquireRelease(
-          Effect.sync(() => mkdtempSync(join(tmpdir(), "nexus-"))),
-          (name) => Effect.sync(() => rmSync(name, { recursive: true }))
-        )
-        const same = join(folder, "nexus.db")
-        yield* withFiles(path, () => {
-          for (const part of ["", "-wal", "-journal"]) {
-            if (existsSync(path + part)) copyFileSync(path + part, same + part)
-          }
-        })
-        return yield* openReadWrite(same)
-      })
-    )
+/** Reads the schema, so that an unreadable file fails here. Other damage is reported by what reads on. */
+const touch = (sql: SqlClient) =>
+  Effect.catchIf(
+    sql`SELECT count(*) FROM sqlite_master`,
+    (error) => !isUnreadable(error),
+    () => Effect.void
   )
+
+/**
+ * Opens a file as one that may be written, since a read-only connection skips CHECK constraints, and changes nothing: only
+ * reads are run, and a log that holds changes stays as it is.
+ */
+const openUnchanged = (path: string) =>
+  Effect.gen(function* () {
+    // The last connection to close merges the log into the file and removes it (https://sqlite.org/wal.html); one that is
+    // read-only can't. This one is closed after the other.
+    if (sizeOf(`${path}-wal`) > 0) yield* Effect.flatMap(openReadOnly(path), touch)
+    return yield* Effect.tap(openWritable(path), touch)
+  })
+
+/** Keeps the log from being emptied while it is copied, where the file can be read at all. */
+const holdLog = (path: string) =>
+  Effect.ignore(
+    Effect.flatMap(openReadOnly(path), (sql) => Effect.zipRight(sql`BEGIN`, sql`SELECT count(*) FROM sqlite_master`))
+  )
+
+/**
+ * Opens a database file for reading, until the scope closes. Not a byte of it is changed, and no file is left beside it. It
+ * reads a copy where SQLite would have to write first: to roll back a transaction, or to index a log.
+ */
+export const openForReading = (path: string) =>
+  Effect.gen(function* () {
+    const hasLog = sizeOf(`${path}-wal`) > 0
+    const hasIndex = existsSync(`${path}-shm`)
+    const openCopy = Effect.gen(function* () {
+      if (hasLog && hasIndex) yield* holdLog(path)
+      return yield* openReadWrite(yield* copyPrivately(path))
+    })
+    return yield* !isWritable(path) || (hasLog && !hasIndex) || sizeOf(`${path}-journal`) > 0
+      ? openCopy
+      : Effect.catchIf(openUnchanged(path), isUnreadable, () => openCopy)
+  })
 
 const reading = <A, E>(path: string, use: (sql: SqlClient) => Effect.Effect<A, E | SqlError>) =>
   Effect.scoped(Effect.flatMap(openForReading(path), use))

@@ -13,9 +13,10 @@ import {
   refuseSource
 } from "../MigrationEnd.js"
 import { schemaVersion } from "../SchemaVersion.js"
-import { prepare, retryBusy } from "./Database.js"
 import { check, fileAt, look, openForReading } from "./DatabaseFiles.js"
 import { isUnusable } from "./DatabaseSchema.js"
+import { retryBusy } from "./LockRetry.js"
+import { openDatabase } from "./OpenDatabase.js"
 import { cannotUse, refuse } from "./Refusal.js"
 import { directly, type Run, transaction } from "./SqliteConnection.js"
 import { recordJson } from "./VmJsonSqlite.js"
@@ -76,7 +77,7 @@ export const end = (path: string): MigrationEnd => ({
   fill: (from, use) =>
     Effect.gen(function* () {
       yield* checkTarget(path, from)
-      const run = yield* directly(yield* prepare(path))
+      const run = yield* directly(yield* openDatabase(path))
       const target = over(path, run)
       return yield* retryBusy(transaction(run, Effect.zipRight(checkEmpty(path, target), use(target))))
     }).pipe(Effect.scoped, Effect.mapError(cannotUse(path)))

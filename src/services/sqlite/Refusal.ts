@@ -1,3 +1,4 @@
+import { rmSync } from "node:fs"
 import * as Effect from "effect/Effect"
 import { DatabaseRefused } from "../DatabaseRefused.js"
 import { schemaVersion } from "../SchemaVersion.js"
@@ -35,3 +36,7 @@ export const cannotUse =
 
 /** Does something with files, all of which may fail. */
 export const withFiles = <A>(path: string, use: () => A) => Effect.try({ try: use, catch: cannotUse(path) })
+
+/** Removes what was made on the way, as far as that is possible. */
+export const removeQuietly = (path: string) =>
+  Effect.ignore(Effect.try(() => rmSync(path, { recursive: true, force: true })))

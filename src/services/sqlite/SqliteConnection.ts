@@ -1,34 +1,98 @@
+import * as Reactivity from "@effect/experimental/Reactivity"
 import * as SqlClient from "@effect/sql/SqlClient"
+import type { Connection } from "@effect/sql/SqlConnection"
 import { SqlError } from "@effect/sql/SqlError"
-import * as SqliteClient from "@effect/sql-sqlite-node/SqliteClient"
-import * as Context from "effect/Context"
+import * as SqlStatement from "@effect/sql/Statement"
+import Sqlite from "better-sqlite3"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as Layer from "effect/Layer"
+import * as Stream from "effect/Stream"
+
+/** How long SQLite waits for a lock. It blocks the event loop meanwhile; `retryBusy` waits longer without that. */
+const busyTimeoutMillis = 50
 
 /** What every connection that writes is set to, at every open: a reopened file has SQLite's defaults again. */
-const pragmas = ["busy_timeout = 50", "journal_mode = WAL", "synchronous = FULL", "foreign_keys = OFF"]
+const pragmas = ["journal_mode = WAL", "synchronous = FULL", "foreign_keys = OFF"]
 
-/** Opens a SQLite file. `SqliteClient` throws what goes wrong while it is built; here that is a `SqlError` too. */
-const open = (config: SqliteClient.SqliteClientConfig) =>
-  Layer.build(SqliteClient.layer(config)).pipe(
-    Effect.map((context) => Context.get(context, SqlClient.SqlClient)),
-    Effect.catchAllDefect((cause) => new SqlError({ cause })),
-    Effect.catchTag("ConfigError", Effect.die)
-  )
+const [begin, commit, rollback] = ["BEGIN IMMEDIATE", "COMMIT", "ROLLBACK"]
+
+/**
+ * Runs statements on one connection. Each text is prepared once and kept for the connection's life: values are parameters,
+ * so there are few texts. A failed prepare is not kept; the next call prepares again.
+ */
+const makeConnection = (database: Sqlite.Database): Connection => {
+  const prepared = new Map<string, Sqlite.Statement<Array<unknown>>>()
+  const prepare = (text: string) => {
+    const statement = prepared.get(text) ?? database.prepare<Array<unknown>>(text)
+    prepared.set(text, statement)
+    return statement
+  }
+  // A transaction must end even where nothing can be prepared any more.
+  for (const text of [begin, commit, rollback]) prepare(text)
+
+  const run = (text: string, parameters: ReadonlyArray<unknown>) =>
+    Effect.try({
+      try: (): ReadonlyArray<unknown> => {
+        const statement = prepare(text)
+        if (statement.reader) return statement.all(...parameters)
+        statement.run(...parameters)
+        return []
+      },
+      catch: (cause) => new SqlError({ cause, message: "Failed to execute statement" })
+    })
+  const valuesOf = (row: unknown) => (typeof row === "object" && row !== null ? Object.values(row) : [])
+  return {
+    execute: run,
+    executeRaw: run,
+    executeUnprepared: run,
+    executeValues: (text, parameters) => Effect.map(run(text, parameters), (rows) => rows.map(valuesOf)),
+    executeStream: (text, parameters) => Stream.fromIterableEffect(run(text, parameters))
+  }
+}
+
+/** Opens a SQLite file that exists, until the scope closes. */
+const open = (filename: string, options?: { readonly readonly: true }) =>
+  Effect.gen(function* () {
+    const connection = yield* Effect.acquireRelease(
+      Effect.try({
+        try: () => {
+          // better-sqlite3 trims names, and would open another file.
+          if (filename !== filename.trim()) throw new Error("SQLite can't open a name that ends with white space")
+          return new Sqlite(filename, { ...options, fileMustExist: true, timeout: busyTimeoutMillis })
+        },
+        catch: (cause) => new SqlError({ cause, message: "Failed to open database" })
+      }),
+      (database) => Effect.sync(() => database.close())
+    ).pipe(
+      Effect.flatMap((database) =>
+        Effect.try({
+          try: () => makeConnection(database),
+          catch: (cause) => new SqlError({ cause, message: "Failed to prepare statement" })
+        })
+      )
+    )
+    return yield* SqlClient.make({
+      acquirer: Effect.succeed(connection),
+      compiler: SqlStatement.makeCompilerSqlite(),
+      spanAttributes: []
+    })
+  }).pipe(Effect.provide(Reactivity.layer))
 
 /** Opens a file that exists, for looking only: not a byte of it is changed. */
-export const openReadOnly = (filename: string) =>
-  Effect.tap(open({ filename, readonly: true, disableWAL: true }), (sql) => sql`PRAGMA busy_timeout = 50`)
+export const openReadOnly = (filename: string) => open(filename, { readonly: true })
+
+/**
+ * Opens a file that exists as one that may be written, and leaves its settings alone. Unlike a read-only connection, this
+ * one parses CHECK constraints, and `PRAGMA integrity_check` tests them (SQLite's sqlite3AddCheckConstraint).
+ */
+export const openWritable = (filename: string) => open(filename)
 
 /** References hold from here on; not yet while the schema is changed, since tables are dropped one by one. */
 export const enforceForeignKeys = (sql: SqlClient.SqlClient) => sql`PRAGMA foreign_keys = ON`
 
-/** Opens a file, made if need be, for reading and writing, and sets the pragmas. */
+/** Opens a file that exists, for reading and writing, and sets the pragmas. */
 export const openReadWrite = (filename: string) =>
-  Effect.tap(open({ filename, disableWAL: true }), (sql) =>
-    Effect.forEach(pragmas, (pragma) => sql.unsafe(`PRAGMA ${pragma}`))
-  )
+  Effect.tap(open(filename), (sql) => Effect.forEach(pragmas, (pragma) => sql.unsafe(`PRAGMA ${pragma}`)))
 
 /** A statement's text, and what stands for its parameters: as `Statement.compile` gives them. */
 export type Query = readonly [text: string, parameters: ReadonlyArray<unknown>]
@@ -37,8 +101,8 @@ export type Query = readonly [text: string, parameters: ReadonlyArray<unknown>]
 export type Run = <A>(query: Query) => Effect.Effect<ReadonlyArray<A>, SqlError>
 
 /**
- * Runs statements straight on a client's one connection. The client's own way, through a queue and a span for each, costs
- * five times the statement; so whoever uses this sees to it that a transaction has its connection for itself.
+ * Runs statements straight on a client's one connection. The client's own way, with a span for each, costs five times the
+ * statement.
  */
 export const directly = (sql: SqlClient.SqlClient): Effect.Effect<Run, SqlError> =>
   Effect.map(
@@ -54,10 +118,10 @@ export const directly = (sql: SqlClient.SqlClient): Effect.Effect<Run, SqlError>
  */
 export const transaction = <A, E, R>(run: Run, body: Effect.Effect<A, E, R>) =>
   Effect.acquireUseRelease(
-    run(["BEGIN IMMEDIATE", []]),
-    () => Effect.zipLeft(body, run(["COMMIT", []])),
+    run([begin, []]),
+    () => Effect.zipLeft(body, run([commit, []])),
     // After some failures SQLite has rolled back by itself, and says so here.
-    (_, exit) => (Exit.isSuccess(exit) ? Effect.void : Effect.ignore(run(["ROLLBACK", []])))
+    (_, exit) => (Exit.isSuccess(exit) ? Effect.void : Effect.ignore(run([rollback, []])))
   )
 
 /**
@@ -66,8 +130,7 @@ export const transaction = <A, E, R>(run: Run, body: Effect.Effect<A, E, R>) =>
  */
 export const exclusively = <A, E, R>(filename: string, use: Effect.Effect<A, E, R>) =>
   Effect.gen(function* () {
-    const sql = yield* open({ filename, disableWAL: true })
-    yield* sql`PRAGMA busy_timeout = 50`
+    const sql = yield* openWritable(filename)
     // Leaving WAL mode takes the lock that every connection in WAL mode shares for as long as it is open.
     yield* sql`PRAGMA journal_mode = DELETE`
     yield* sql`PRAGMA locking_mode = EXCLUSIVE`

@@ -1,0 +1,42 @@
+import { statSync } from "node:fs"
+import * as Effect from "effect/Effect"
+import { StoreUnavailable } from "../../domain/Errors.js"
+import { fileAt } from "./DatabaseFiles.js"
+
+const unavailable = (log: string, error: string) =>
+  Effect.zipRight(Effect.logError(`store: ${log}`), new StoreUnavailable({ error }))
+
+/** The size of the file at `path`; 0 where it can't be found. */
+const sizeOf = (path: string): number => {
+  try {
+    return statSync(path).size
+  } catch {
+    return 0
+  }
+}
+
+/** Checks of the file under an open database, which SQLite does not do. */
+export const fileGuards = (path: string, pageSize: number) => {
+  const opened = fileAt(path)
+  const openedLog = fileAt(`${path}-wal`)
+  return {
+    /** SQLite goes on writing into a file that was removed or replaced: such a write would be lost with the process. */
+    assertFileUnchanged: Effect.suspend(() =>
+      fileAt(path) === opened && fileAt(`${path}-wal`) === openedLog
+        ? Effect.void
+        : unavailable(
+            `${path} was removed or replaced; put it back, or restart nexusd`,
+            "the database file was removed or replaced"
+          )
+    ),
+    /** SQLite reads the missing part of a truncated page as zeros, and so finds nothing where there was a record. */
+    assertNotTruncated: Effect.suspend(() =>
+      sizeOf(path) % pageSize === 0
+        ? Effect.void
+        : unavailable(
+            `${path} was cut short; stop nexusd, and put a backup in its place with nexusd restore`,
+            "the database is damaged"
+          )
+    )
+  }
+}
