@@ -39,6 +39,12 @@ const isAllowedHost = (host: string, request: IncomingMessage, allowed: Readonly
   return ownHosts(request.socket).has(host) || allowed.includes(host) || allowed.includes(host.replace(/:\d+$/, ""))
 }
 
+/** Paths that are read without a token: they tell nothing of the records. */
+const openPaths: ReadonlySet<string> = new Set(["/"])
+
+const needsToken = ({ method, url = "" }: IncomingMessage): boolean =>
+  !((method === "GET" || method === "HEAD") && openPaths.has(url.split("?", 1)[0] ?? ""))
+
 /**
  * Decides, by its head alone, whether a request may come in; gives back the refusal if not.
  *
@@ -67,7 +73,7 @@ export const admit = (
   if (site !== undefined && site !== "same-origin" && site !== "none") {
     return new Forbidden({ error: "requests of web pages from other sites are refused" })
   }
-  if (token !== undefined && !isToken(authorization, token)) {
+  if (token !== undefined && needsToken(request) && !isToken(authorization, token)) {
     return new Unauthorized({ error: "this daemon asks for its token: send it as Authorization: Bearer TOKEN" })
   }
   return undefined

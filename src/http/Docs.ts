@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto"
 import * as Effect from "effect/Effect"
+import { version } from "../domain/Version.js"
 import { text } from "./Reply.js"
 import type { Route } from "./Router.js"
 
@@ -25,8 +26,38 @@ const contentSecurityPolicy = (html: string): string => {
 
 const get = { method: "GET", takesParameters: false, takesBody: false } as const
 
-/** The OpenAPI document, and a page to read it and try the calls, with nothing fetched from elsewhere. */
+/** What a browser shows at `/`. It has no script, style or image, and its policy allows none. */
+const startPage = `<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>Nexus</title>
+</head>
+<body>
+<h1>Nexus</h1>
+<p>This is nexusd ${version}, the control plane for the Firecracker microVMs of this host.</p>
+<ul>
+<li><a href="/docs">The API's documentation</a>, where every call can be tried</li>
+<li><a href="/openapi.json">The API's OpenAPI document</a></li>
+</ul>
+</body>
+</html>
+`
+
+/** A start page, the OpenAPI document, and a page to read it and try the calls, with nothing fetched from elsewhere. */
 export const docs: ReadonlyArray<Route> = [
+  {
+    ...get,
+    path: "/",
+    answer: () =>
+      Effect.succeed(
+        text(200, "text/html; charset=utf-8", startPage, {
+          "content-security-policy": "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        })
+      )
+  },
   {
     ...get,
     path: "/openapi.json",
