@@ -267,6 +267,19 @@ describe.concurrent("a token", { timeout: 60_000 }, () => {
         answers.push(answer.body)
       }
     }
+    // The start page alone needs none, and nothing but its reading.
+    for (const [method, path, status] of [
+      ["GET", "/", 200],
+      ["HEAD", "/", 200],
+      ["GET", "/?x=1", 400],
+      ["POST", "/", 401],
+      ["DELETE", "/", 401],
+      ["GET", "//", 401],
+      ["GET", "/docs?/", 401],
+      ["GET", "/%2F", 401]
+    ] as const) {
+      expect((await request(`${daemon.url}${path}`, method, {})).status, `${method} ${path}`).toBe(status)
+    }
     // In the path, where a log might show it, it is no token.
     const inQuery = await request(`${daemon.url}/v1/vms?access_token=x`, "GET", {})
     expect(inQuery.status).toBe(401)

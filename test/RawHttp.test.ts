@@ -205,6 +205,7 @@ describe("a record over HTTP", () => {
           "/v1/health",
           "/openapi.json",
           "/docs",
+          "/",
           "/nope"
         ]) {
           const shown = yield* ask({ path })
@@ -642,6 +643,7 @@ describe("query parameters", () => {
     [{ path: "/v1/vms/ghost?verbose=1" }, "verbose"],
     [{ method: "DELETE", path: "/v1/vms/web?force=true" }, "force"],
     [{ path: "/v1/health?verbose=1" }, "verbose"],
+    [{ path: "/?x=%zz" }, "x"],
     [{ path: "/v1/vms?role=admin" }, "role"],
     [{ path: "/v1/vms?role=Work" }, "role"],
     [{ path: "/v1/vms?role=work%20" }, "role"],
@@ -706,7 +708,7 @@ describe("query parameters", () => {
 
 describe("paths and methods", () => {
   const nowhere: ReadonlyArray<Request> = [
-    { path: "/" },
+    { path: "//" },
     { path: "/v1" },
     { path: "/v1/" },
     { path: "/v2/vms" },
@@ -724,7 +726,6 @@ describe("paths and methods", () => {
     { path: "/docs/index.html" },
     { path: "/../etc/passwd" },
     { path: "/favicon.ico" },
-    { path: "/?x=%zz" },
     { method: "POST", path: "/V1/VMS", body: '{"name":"x"}' },
     { method: "POST", path: "/v1/x/../vms", body: '{"name":"x"}' },
     { method: "POST", path: "/nope", body: '{"name":"x"}' },
@@ -751,7 +752,8 @@ describe("paths and methods", () => {
     "/v1/vms/a%2Fb": ["DELETE", "GET", "HEAD"],
     "/v1/health": ["GET", "HEAD"],
     "/openapi.json": ["GET", "HEAD"],
-    "/docs": ["GET", "HEAD"]
+    "/docs": ["GET", "HEAD"],
+    "/": ["GET", "HEAD"]
   }
 
   for (const [path, methods] of Object.entries(allowed)) {
@@ -1179,7 +1181,10 @@ describe("when the daemon itself is at fault", () => {
 describe("the documents", () => {
   interface Operation {
     readonly responses: Readonly<
-      Record<string, { readonly content?: Record<string, unknown>; readonly headers?: object }>
+      Record<
+        string,
+        { readonly description?: string; readonly content?: Record<string, unknown>; readonly headers?: object }
+      >
     >
     readonly parameters?: ReadonlyArray<{ readonly name: string; readonly in: string; readonly schema: object }>
   }
@@ -1187,7 +1192,12 @@ describe("the documents", () => {
     readonly openapi: string
     readonly info: { readonly title: string; readonly version: string }
     readonly paths: Readonly<Record<string, Readonly<Record<string, Operation>>>>
-    readonly components: { readonly schemas: Readonly<Record<string, { readonly properties: Record<string, object> }>> }
+    readonly servers: ReadonlyArray<{ readonly url: string }>
+    readonly security: ReadonlyArray<object>
+    readonly components: {
+      readonly schemas: Readonly<Record<string, { readonly properties: Record<string, object> }>>
+      readonly securitySchemes: Readonly<Record<string, object>>
+    }
   }
   const openApi = Effect.map(ask({ path: "/openapi.json" }), (answer) => {
     expect(answer.status).toBe(200)
@@ -1274,6 +1284,87 @@ describe("the documents", () => {
         const references = Array.from(text.matchAll(/"\$ref":"#\/components\/schemas\/([^"]+)"/g), ([, name]) => name)
         expect(references).toContain("Vm")
         expect(Object.keys(document.components.schemas)).toEqual(expect.arrayContaining(references))
+      })
+    )
+  )
+
+  it.live(
+    "it says where the daemon is, under which license it comes, and that it may need a token",
+    over(
+      Effect.gen(function* () {
+        const { components, info, paths, security, servers } = yield* openApi
+        expect(info).toMatchObject({ license: { name: "MIT", identifier: "MIT" } })
+        expect(servers.map(({ url }) => url)).toEqual(["/", "http://127.0.0.1:9600"])
+        expect(security).toEqual([{}, { token: [] }])
+        expect(components.securitySchemes).toMatchObject({ token: { type: "http", scheme: "bearer" } })
+        // An operation's own `security` would replace the document's.
+        expect(JSON.stringify(paths)).not.toContain('"security"')
+      })
+    )
+  )
+
+  it.live(
+    "it has one schema for a record, whatever the call, and no title of the library's",
+    over(
+      Effect.gen(function* () {
+        const { paths } = yield* openApi
+        const Vm = { "application/json": { schema: { $ref: "#/components/schemas/Vm" } } }
+        const one = paths["/v1/vms/{nameOrId}"]?.["get"]?.responses["200"]
+        expect(paths["/v1/vms"]?.["post"]?.responses["201"]?.content).toEqual(Vm)
+        expect(one?.content).toEqual(Vm)
+        expect(JSON.stringify(yield* openApi)).not.toContain('"title":"int"')
+      })
+    )
+  )
+
+  it.live(
+    "it lets answers hold more than it lists, at every depth, and requests no more",
+    over(
+      Effect.gen(function* () {
+        const { schemas } = (yield* openApi).components
+        const closed = Object.entries(schemas).filter(([, schema]) =>
+          JSON.stringify(schema).includes('"additionalProperties":false')
+        )
+        expect(closed.map(([name]) => name)).toEqual(["CreateVm"])
+        for (const name of ["Vm", "Health", "DatabaseStatus", "BadRequest", "Conflict"]) {
+          expect(schemas[name], name).toMatchObject({ additionalProperties: true })
+        }
+      })
+    )
+  )
+
+  it.live(
+    "a 400 is a BadRequest and a 503 names each of its causes",
+    over(
+      Effect.gen(function* () {
+        const { paths } = yield* openApi
+        for (const [path, operations] of Object.entries(paths)) {
+          for (const [method, { responses }] of Object.entries(operations)) {
+            expect(responses["400"], `${method} ${path}`).toEqual({
+              description: expect.stringContaining("malformed"),
+              content: { "application/json": { schema: { $ref: "#/components/schemas/BadRequest" } } }
+            })
+            const { description } = responses["503"] ?? {}
+            expect(description, `${method} ${path}`).toMatch(/Too many requests.*store does not answer/)
+          }
+        }
+      })
+    )
+  )
+
+  it.live(
+    "a browser at / is shown where to go, by a page that runs and fetches nothing",
+    over(
+      Effect.gen(function* () {
+        const { body, headers, status } = yield* ask({ path: "/" })
+        expect(status).toBe(200)
+        expect(headers["content-type"]).toBe("text/html; charset=utf-8")
+        expect(headers["content-security-policy"]).toBe(
+          "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        )
+        expect(body).toMatch(/^<!DOCTYPE html>/)
+        expect(Array.from(body.matchAll(/href="([^"]*)"/g), ([, href]) => href)).toEqual(["/docs", "/openapi.json"])
+        expect(body).not.toMatch(/<(script|style|img|link|iframe|form)\b|https?:|\bon\w+=/i)
       })
     )
   )

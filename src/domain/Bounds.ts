@@ -34,6 +34,16 @@ export const boundedInt = (min: number, max: number, description: string) => {
   )
 }
 
+/** A whole number of any size. `Schema.Int` would put its title, "int", into the OpenAPI document. */
+export const wholeNumber = (description: string) =>
+  Schema.Number.pipe(
+    Schema.filter(Number.isSafeInteger, {
+      message: ({ actual }) => `expected a whole number, got ${show(actual)}`,
+      description,
+      jsonSchema: { type: "integer", description }
+    })
+  )
+
 /** The same where only text can stand, as in a URL. */
 export const boundedIntFromText = (min: number, max: number, description: string) =>
   Schema.transform(

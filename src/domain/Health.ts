@@ -1,10 +1,11 @@
 import * as Schema from "effect/Schema"
+import { wholeNumber } from "./Bounds.js"
 
 /** What the store says of itself when it answers. */
 export const DatabaseStatus = Schema.Struct({
   path: Schema.String.annotations({ description: "Where the records are kept" }),
-  table_count: Schema.Int.annotations({ description: "Number of user tables" }),
-  size_bytes: Schema.Int.annotations({ description: "Size of the database, in bytes" })
+  table_count: wholeNumber("Number of user tables"),
+  size_bytes: wholeNumber("Size of the database, in bytes")
 }).annotations({ identifier: "DatabaseStatus" })
 export type DatabaseStatus = typeof DatabaseStatus.Type
 

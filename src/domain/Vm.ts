@@ -1,7 +1,7 @@
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as SchemaAST from "effect/SchemaAST"
-import { boundedInt, boundedIntFromText, oneOf, show } from "./Bounds.js"
+import { boundedInt, boundedIntFromText, oneOf, show, wholeNumber } from "./Bounds.js"
 
 /** What a VM is for: an entry point, a private office for an agent, or a service others share. */
 export const VmRole = oneOf(["portal", "work", "service"], "What the VM is for")
@@ -115,8 +115,6 @@ export const VmQuery = Schema.Struct({
 }).annotations({ parseOptions: strict })
 export type VmQuery = typeof VmQuery.Type
 
-const count = (description: string) =>
-  Schema.Int.annotations({ description, jsonSchema: { type: "integer", description } })
 const text = (description: string) => Schema.String.annotations({ description })
 const ifSet = <A, I>(schema: Schema.Schema<A, I>) => Schema.optionalWith(schema, { exact: true })
 
@@ -133,13 +131,13 @@ export const Vm = Schema.Struct({
   role: VmRole,
   state: VmState,
   cid: Cid,
-  vcpu_count: count("Number of virtual CPUs"),
-  mem_size_mib: count("Memory, in MiB"),
-  created_at: count("When the record was made, in seconds since the epoch"),
-  updated_at: count("When the record last changed, in seconds since the epoch"),
-  started_at: ifSet(count("When the VM last started, in seconds since the epoch")),
-  stopped_at: ifSet(count("When the VM last stopped, in seconds since the epoch")),
-  pid: ifSet(count("Process id of the VM's Firecracker")),
+  vcpu_count: wholeNumber("Number of virtual CPUs"),
+  mem_size_mib: wholeNumber("Memory, in MiB"),
+  created_at: wholeNumber("When the record was made, in seconds since the epoch"),
+  updated_at: wholeNumber("When the record last changed, in seconds since the epoch"),
+  started_at: ifSet(wholeNumber("When the VM last started, in seconds since the epoch")),
+  stopped_at: ifSet(wholeNumber("When the VM last stopped, in seconds since the epoch")),
+  pid: ifSet(wholeNumber("Process id of the VM's Firecracker")),
   socket_path: ifSet(text("Path of Firecracker's API socket")),
   uds_path: ifSet(text("Path of the vsock device's Unix socket on the host")),
   console_log_path: ifSet(text("Path of the guest's console log")),

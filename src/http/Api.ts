@@ -3,13 +3,12 @@ import * as HttpApiEndpoint from "@effect/platform/HttpApiEndpoint"
 import * as HttpApiGroup from "@effect/platform/HttpApiGroup"
 import * as HttpApiSchema from "@effect/platform/HttpApiSchema"
 import * as OpenApi from "@effect/platform/OpenApi"
-import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
-import * as SchemaAST from "effect/SchemaAST"
 import { Health } from "../domain/Health.js"
 import { version } from "../domain/Version.js"
 import { CreateVm, Vm, VmQuery } from "../domain/Vm.js"
 import { ApiErrors } from "./ApiErrors.js"
+import { toDocument, withHeader } from "./OpenApiDocument.js"
 
 /**
  * A name or an id in the path. The client must percent-encode it, which `HttpApiClient` leaves undone; the server's
@@ -26,23 +25,16 @@ const NameOrId = Schema.transform(Schema.String, Schema.String, {
 const vmPath = "/v1/vms/:nameOrId"
 const target = Schema.Struct({ nameOrId: NameOrId })
 
-/** Says of an operation that its answer has a header; `HttpApi` has no place for that. */
-const withHeader =
-  (status: string, name: string, description: string) =>
-  (operation: object): Record<string, unknown> =>
-    JSON.parse(JSON.stringify(operation), (key, value) =>
-      key === status ? { ...value, headers: { [name]: { description, schema: { type: "string" } } } } : value
-    )
-
 class Vms extends HttpApiGroup.make("vms")
   .add(
     HttpApiEndpoint.post("create", "/v1/vms")
       .setPayload(CreateVm)
-      .addSuccess(Vm, { status: 201 })
+      // `addSuccess(Vm, { status })` drops the identifier, and with it the `$ref`.
+      .addSuccess(Vm.annotations({ ...HttpApiSchema.annotations({ status: 201 }), identifier: "Vm" }))
       .addError(ApiErrors.Conflict)
       .annotate(OpenApi.Summary, "Create a VM record")
       .annotate(OpenApi.Description, "Gives the VM an id and a vsock CID. Its state is `created`; nothing is started.")
-      .annotate(OpenApi.Transform, withHeader("201", "Location", "The record's path"))
+      .annotate(OpenApi.Transform, withHeader(201, "Location", "The record's path"))
   )
   .add(
     HttpApiEndpoint.get("list", "/v1/vms")
@@ -52,7 +44,7 @@ class Vms extends HttpApiGroup.make("vms")
       .annotate(OpenApi.Description, "Newest first, all of them or those of one role, one state, or both.")
       .annotate(
         OpenApi.Transform,
-        withHeader("200", "Link", 'The next page, where a limit left records out: `<…>; rel="next"` (RFC 8288)')
+        withHeader(200, "Link", 'The next page, where a limit left records out: `<…>; rel="next"` (RFC 8288)')
       )
   )
   .add(
@@ -84,20 +76,6 @@ class HealthGroup extends HttpApiGroup.make("health")
   )
   .annotate(OpenApi.Description, "The daemon's own health") {}
 
-/** `HttpApi` declares an error of its own on every call; Nexus sends `BadRequest` in its place. */
-const badRequestDescription = Option.getOrElse(
-  SchemaAST.getDescriptionAnnotation(ApiErrors.BadRequest.ast),
-  () => "Bad request"
-)
-const notSent = new Set(["HttpApiDecodeError", "Issue", "PropertyKey"])
-const withoutDecodeError = (spec: object): Record<string, unknown> =>
-  JSON.parse(JSON.stringify(spec), (key, value) => {
-    if (notSent.has(key)) return undefined
-    if (key === "400") return { ...value, description: badRequestDescription }
-    const options = value?.anyOf?.filter?.((option: { $ref?: string }) => !option.$ref?.endsWith("/HttpApiDecodeError"))
-    return options?.length === 1 ? options[0] : value
-  })
-
 /** The REST API: the server, the client and the OpenAPI document are all derived from this. */
 export class Api extends HttpApi.make("nexus")
   .add(Vms)
@@ -112,5 +90,4 @@ export class Api extends HttpApi.make("nexus")
   .annotate(OpenApi.Title, "Nexus")
   .annotate(OpenApi.Version, version)
   .annotate(OpenApi.Description, "Control plane for Firecracker microVMs")
-  .annotate(OpenApi.License, { name: "MIT" })
-  .annotate(OpenApi.Transform, withoutDecodeError) {}
+  .annotate(OpenApi.Transform, toDocument) {}

@@ -10,8 +10,10 @@ import { countHeader } from "./Headers.js"
 export interface AccessPolicy {
   /** Values of Host that are allowed besides the server's own addresses and localhost, with or without a port. */
   readonly allowedHosts: ReadonlyArray<string>
-  /** The bearer token (RFC 6750) that every request must carry, if any. */
+  /** The bearer token (RFC 6750) that requests must carry, if any. */
   readonly token: string | undefined
+  /** Paths of which GET and HEAD need no token. */
+  readonly publicPaths: ReadonlySet<string>
 }
 
 const digest = (text: string) => createHash("sha256").update(text).digest()
@@ -39,6 +41,9 @@ const ownHosts = (socket: Socket): ReadonlySet<string> => {
 const isAllowedHost = (host: string, { socket }: IncomingMessage, allowed: ReadonlyArray<string>): boolean =>
   ownHosts(socket).has(host) || allowed.includes(host) || allowed.includes(host.replace(/:\d+$/, ""))
 
+const isPublic = ({ method, url = "" }: IncomingMessage, publicPaths: ReadonlySet<string>): boolean =>
+  (method === "GET" || method === "HEAD") && publicPaths.has(url.split("?", 1)[0] ?? "")
+
 /**
  * Decides by its head alone whether a request is allowed; returns the error if not.
  *
@@ -48,7 +53,7 @@ const isAllowedHost = (host: string, { socket }: IncomingMessage, allowed: Reado
  */
 export const checkAccess = (
   request: IncomingMessage,
-  { allowedHosts, token }: AccessPolicy
+  { allowedHosts, publicPaths, token }: AccessPolicy
 ): BadRequest | Forbidden | Unauthorized | undefined => {
   const { authorization, origin, "sec-fetch-site": site } = request.headers
   const host = request.headers.host?.toLowerCase()
@@ -70,7 +75,7 @@ export const checkAccess = (
   if (site !== undefined && site !== "same-origin" && site !== "none") {
     return new Forbidden({ error: "requests of web pages from other sites are refused" })
   }
-  if (token !== undefined && !isToken(authorization, token)) {
+  if (token !== undefined && !isPublic(request, publicPaths) && !isToken(authorization, token)) {
     return new Unauthorized({ error: "this daemon asks for its token: send it as Authorization: Bearer TOKEN" })
   }
   return undefined

@@ -86,6 +86,7 @@ export const toRoute = (reflected: ReflectedEndpoint, handler: EndpointHandler):
     }),
     defaultStatus: statuses[0] ?? 200,
     isUninterruptible: handler.isUninterruptible,
+    isPublic: false,
     handle: (input) => {
       const request: Partial<Record<Part, unknown>> = {}
       for (const { decode, part } of decoders) {

@@ -87,7 +87,7 @@ export const group = <
 /** The address that a server listens on; it differs from the one that was asked for when that had port 0. */
 export class HttpApiServer extends Context.Tag("nexus/HttpApiServer")<HttpApiServer, { readonly address: Address }>() {}
 
-export interface Options extends Partial<ListenerOptions> {
+export interface Options extends Partial<Omit<ListenerOptions, "publicPaths">> {
   readonly address: Address
   /** Routes that are not in the definition, such as pages for browsers. */
   readonly routes?: ReadonlyArray<Route>
@@ -116,7 +116,9 @@ export const layer = <Id extends string, Groups extends HttpApiGroup.HttpApiGrou
         }
       }
       HttpApi.reflect(api, { onGroup: () => {}, onEndpoint })
-      const handler = yield* RequestHandler.make([...endpoints, ...routes], makeErrorEncoder(errors), { isTraced })
-      return { address: yield* listen(handler, address, options) }
+      const all = [...endpoints, ...routes]
+      const publicPaths = new Set(all.filter(({ isPublic }) => isPublic).map(({ path }) => path))
+      const handler = yield* RequestHandler.make(all, makeErrorEncoder(errors), { isTraced })
+      return { address: yield* listen(handler, address, { ...options, publicPaths }) }
     })
   )

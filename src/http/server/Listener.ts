@@ -22,7 +22,7 @@ export interface ListenerOptions extends AccessPolicy {
   readonly maxConnections: number
 }
 
-const defaults: ListenerOptions = { allowedHosts: [], token: undefined, maxConnections: 512 }
+const defaults: ListenerOptions = { allowedHosts: [], token: undefined, publicPaths: new Set(), maxConnections: 512 }
 
 const limits = {
   /** Milliseconds in which a request's head, and the whole request, must arrive (slow-loris). */
