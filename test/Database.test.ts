@@ -1,6 +1,8 @@
+import { spawnSync } from "node:child_process"
 import { createHash } from "node:crypto"
 import * as Fs from "node:fs"
 import { createRequire } from "node:module"
+import * as Net from "node:net"
 import * as Os from "node:os"
 import * as Path from "node:path"
 import * as NodeContext from "@effect/platform-node/NodeContext"
@@ -19,6 +21,7 @@ import { StoreUnavailable } from "../src/domain/Errors.js"
 import { CreateVm } from "../src/domain/Vm.js"
 import { StoreStatus } from "../src/services/StoreStatus.js"
 import * as Database from "../src/services/sqlite/Database.js"
+import { openReadWrite } from "../src/services/sqlite/SqliteConnection.js"
 import * as VmStoreSqlite from "../src/services/sqlite/VmStoreSqlite.js"
 import { VmStore } from "../src/services/VmStore.js"
 import { getVm, listVms, recordsOf } from "./support/Records.js"
@@ -75,6 +78,16 @@ const fingerprints = (folder: string) =>
         .update(Fs.readFileSync(Path.join(folder, name)))
         .digest("hex")
     ])
+  )
+
+/** Everything about a folder's entries that a refused path must leave as it was; what is no regular file is not opened. */
+const states = (folder: string) =>
+  Object.fromEntries(
+    filesIn(folder).map((name) => {
+      const path = Path.join(folder, name)
+      const { ino, mode, mtimeMs, size } = Fs.lstatSync(path)
+      return [name, { ino, mode, mtimeMs, size }]
+    })
   )
 
 /** The schema as the plan has it, word for word. */
@@ -291,6 +304,21 @@ describe("a database that is there", () => {
     })
   )
 
+  it.scoped("is made its owner's alone, and its log with it", () =>
+    Effect.gen(function* () {
+      const folder = yield* temporaryFolder
+      const path = Path.join(folder, "nexus.db")
+      yield* opened(path, create("web"))
+      Fs.chmodSync(path, 0o664)
+      yield* opened(
+        path,
+        Effect.map(create("db"), () => {
+          for (const name of filesIn(folder)) expect(mode(Path.join(folder, name)), name).toBe("600")
+        })
+      )
+    })
+  )
+
   it.scoped("keeps its records when it is closed and opened", () =>
     Effect.gen(function* () {
       const path = Path.join(yield* temporaryFolder, "nexus.db")
@@ -488,6 +516,33 @@ describe("an older database", () => {
   )
 })
 
+/** Makes a file with a program, and returns its path, which comes last. */
+const madeBy = (command: string, ...args: ReadonlyArray<string>): string => {
+  expect(spawnSync(command, args).status).toBe(0)
+  return args.at(-1) ?? ""
+}
+const linkTo = (path: string): string => {
+  const link = Path.join(Path.dirname(path), "nexus.db")
+  Fs.symlinkSync(path, link)
+  return link
+}
+/** The same device as /dev/null, under another name. */
+const makeNull = (folder: string): string => {
+  const path = Path.join(folder, "null")
+  spawnSync("mknod", ["-m", "666", path, "c", "1", "3"])
+  return path
+}
+const canMakeDevices = (() => {
+  const folder = Fs.mkdtempSync(Path.join(Os.tmpdir(), "nexus-device-"))
+  try {
+    return Fs.statSync(makeNull(folder)).isCharacterDevice()
+  } catch {
+    return false
+  } finally {
+    Fs.rmSync(folder, { recursive: true })
+  }
+})()
+
 describe("a database that can't be used", () => {
   const refusalOf = (path: string) => Effect.flip(Effect.scoped(Layer.build(storeAt(path))))
 
@@ -568,19 +623,19 @@ describe("a database that can't be used", () => {
   ]
 
   for (const [what, make, says] of cases) {
-    it.live(`${what} is refused with one line, and not a byte of it is changed`, () =>
+    it.live(`${what} is refused with one line, and neither a byte nor its mode is changed`, () =>
       Effect.gen(function* () {
         const folder = yield* temporaryFolder
         const path = Path.join(folder, "nexus.db")
         make(path)
-        const before = fingerprints(folder)
+        Fs.chmodSync(path, 0o644)
+        const before = [fingerprints(folder), states(folder)]
         const { _tag, message } = yield* refusalOf(path)
         expect(_tag).toBe("DatabaseRefused")
         expect(message).not.toContain("\n")
         expect(message).toContain(path)
         expect(message).toMatch(says)
-        // SQLite may leave an empty log beside a file in WAL mode that it has looked at.
-        expect(fingerprints(folder)).toMatchObject(before)
+        expect([fingerprints(folder), states(folder)]).toEqual(before)
         // A second look finds the same.
         expect((yield* refusalOf(path)).message).toBe(message)
       }).pipe(Effect.scoped)
@@ -611,6 +666,9 @@ describe("a database that can't be used", () => {
       }
     ],
     ["is where no folder can be made", () => "/sys/nexus/nexus.db"],
+    ["is a FIFO", (folder) => madeBy("mkfifo", "-m", "644", Path.join(folder, "nexus.db"))],
+    ["is a link to a FIFO", (folder) => linkTo(madeBy("mkfifo", "-m", "644", Path.join(folder, "fifo")))],
+    ["ends in white space", (folder) => Path.join(folder, "nexus.db ")],
     ["has a name that is too long", (folder) => Path.join(folder, "n".repeat(300))],
     [
       "is a link to where no folder is",
@@ -626,23 +684,71 @@ describe("a database that can't be used", () => {
       Effect.gen(function* () {
         const folder = yield* temporaryFolder
         const path = make(folder)
-        const before = filesIn(folder)
+        const before = states(folder)
         const { _tag, message } = yield* refusalOf(path)
         expect(_tag).toBe("DatabaseRefused")
         expect(message).not.toContain("\n")
         expect(message).toContain(path)
         // What it found, in words.
         expect(message.replaceAll(path, "")).toMatch(/director|folder|file|exist|permi|too long|open|link/i)
-        expect(filesIn(folder)).toEqual(before)
+        expect(states(folder)).toEqual(before)
       }).pipe(Effect.scoped)
     )
   }
+
+  for (const isLink of [false, true]) {
+    it.live.skipIf(!canMakeDevices)(
+      `a path that is ${isLink ? "a link to " : ""}a device is refused with one line (needs the right to make one)`,
+      () =>
+        Effect.gen(function* () {
+          const folder = yield* temporaryFolder
+          const device = makeNull(folder)
+          const path = isLink ? linkTo(device) : device
+          const before = states(folder)
+          expect((yield* refusalOf(path)).message).toBe(
+            `${path} is not a Nexus database (it is a device, not a regular file): give another file with --db PATH`
+          )
+          expect(states(folder)).toEqual(before)
+        }).pipe(Effect.scoped)
+    )
+  }
+
+  it.live("a path that is a socket is refused with one line", () =>
+    Effect.gen(function* () {
+      // Of a short name: a socket's path holds 107 bytes at most.
+      const folder = Fs.mkdtempSync(Path.join(Os.tmpdir(), "n-"))
+      const path = Path.join(folder, "s")
+      const server = Net.createServer()
+      yield* Effect.addFinalizer(() =>
+        Effect.sync(() => {
+          server.close()
+          Fs.rmSync(folder, { recursive: true, force: true })
+        })
+      )
+      yield* Effect.async<void>((resume) => void server.listen(path, () => resume(Effect.void)))
+      const before = states(folder)
+      expect((yield* refusalOf(path)).message).toContain("it is a socket")
+      expect(states(folder)).toEqual(before)
+    }).pipe(Effect.scoped)
+  )
 })
 
 /** The store is said to be out of order, which is a failure that callers know, and no bug. */
 const expectOutage = (exit: Exit.Exit<unknown, unknown>) => {
   expect(Exit.isFailure(exit) && Cause.isFailType(exit.cause) && exit.cause.error).toBeInstanceOf(StoreUnavailable)
 }
+
+it.scoped("a statement that could not be prepared is prepared again at the next call", () =>
+  Effect.gen(function* () {
+    const path = Path.join(yield* temporaryFolder, "nexus.db")
+    Fs.writeFileSync(path, "")
+    const sql = yield* openReadWrite(path)
+    const select = sql`SELECT count(*) AS count FROM later`
+    expect(yield* Effect.flip(select)).toMatchObject({ cause: { message: "no such table: later" } })
+    withSqlite(path, (sqlite) => sqlite.exec("CREATE TABLE later (a)"))
+    expect(yield* select).toEqual([{ count: 0 }])
+  })
+)
 
 describe("a database that is shared", () => {
   const both = (path: string) => Effect.all([Layer.build(storeAt(path)), Layer.build(storeAt(path))])
@@ -758,7 +864,9 @@ describe("a database that is shared", () => {
           const other = yield* lock(path)
           const began = yield* Clock.currentTimeMillis
           const changes = yield* Effect.fork(
-            Effect.all([create("never"), remove("before")].map(Effect.exit), { concurrency: "unbounded" })
+            Effect.all([Effect.exit(create("never")), Effect.exit(remove("before")), Effect.exit(status)], {
+              concurrency: "unbounded"
+            })
           )
           const reads: Array<number> = []
           while ((yield* Fiber.poll(changes))._tag === "None") {
@@ -774,6 +882,7 @@ describe("a database that is shared", () => {
           expect(Math.max(...reads)).toBeLessThan(took / 2)
           for (const exit of yield* changes) expectOutage(exit)
           other.exec("COMMIT")
+          expect(yield* status).toMatchObject({ table_count: 3 })
           expect(yield* create("after")).toMatchObject({ cid: 4 })
           expect(yield* names).toEqual(["after", "before"])
         }).pipe(Effect.scoped)

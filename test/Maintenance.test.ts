@@ -1,12 +1,21 @@
+import { spawnSync } from "node:child_process"
 import {
+  closeSync,
   copyFileSync,
   existsSync,
+  lstatSync,
   mkdirSync,
+  openSync,
   readdirSync,
   readFileSync,
+  readlinkSync,
+  renameSync,
+  rmSync,
   statSync,
+  symlinkSync,
   truncateSync,
-  writeFileSync
+  writeFileSync,
+  writeSync
 } from "node:fs"
 import { dirname, join } from "node:path"
 import { describe, expect, it, onTestFinished } from "vitest"
@@ -234,6 +243,26 @@ describe("nexusd restore", () => {
     })
   }
 
+  it("leaves a link to the database a link", async () => {
+    const home = await homeWith("a")
+    const path = databaseOf(home)
+    const backup = join(home.path, "backup.db")
+    await nexusd(home, "backup", backup)
+    const daemon = await startDaemon(home)
+    await createVm(daemon, "b")
+    await daemon.stop()
+    const target = join(home.path, "elsewhere", "records.db")
+    mkdirSync(dirname(target))
+    renameSync(path, target)
+    symlinkSync(target, path)
+    expectDone(await nexusd(home, "restore", backup), /^Restored /)
+    expect(readlinkSync(path)).toBe(target)
+    expect(namesIn(home, target)).toEqual(["a"])
+    const [kept = "", ...others] = readdirSync(dirname(target)).filter((name) => name !== "records.db")
+    expect(others).toEqual([])
+    expect(namesIn(home, join(dirname(target), kept))).toEqual(["a", "b"])
+  })
+
   it("makes the database when there is none", async () => {
     const home = await homeWith("a")
     const backup = join(home.path, "backup.db")
@@ -292,6 +321,58 @@ describe("nexusd check", () => {
     await createVm(daemon, "d")
   })
 
+  /** Makes the text of a CHECK no SQL, in a file of which SQLite writes other pages. */
+  const spoilCheck = (path: string) => {
+    const bytes = readFileSync(path)
+    const at = bytes.indexOf("IN ('portal'")
+    expect(at).toBeGreaterThan(0)
+    const file = openSync(path, "r+")
+    writeSync(file, "JN", at)
+    closeSync(file)
+  }
+
+  it("finds damage that a connection that only reads does not see", async () => {
+    const home = await homeWith("a", "b")
+    spoilCheck(databaseOf(home))
+    const before = contents(dirname(databaseOf(home)))
+    expectRefusal(await nexusd(home, "check"), databaseOf(home), "damaged", "malformed")
+    expect(contents(dirname(databaseOf(home)))).toEqual(before)
+    expect(readdirSync(dirname(databaseOf(home)))).toEqual(["nexus.db"])
+  })
+
+  it("finds it under a running daemon too, and changes nothing", async () => {
+    const home = await homeWith("a", "b")
+    const path = databaseOf(home)
+    const daemon = await startDaemon(home)
+    await createVm(daemon, "c")
+    expectDone(await nexusd(home, "check"), /\(3 VMs\)/)
+    spoilCheck(path)
+    const before = contents(dirname(path))
+    expectRefusal(await nexusd(home, "check"), path, "damaged", "malformed")
+    expect(contents(dirname(path))).toEqual(before)
+    await createVm(daemon, "d")
+  })
+
+  it("leaves what a killed daemon left behind", async () => {
+    const home = await homeWith("a")
+    const path = databaseOf(home)
+    const daemon = await startDaemon(home)
+    await createVm(daemon, "b")
+    await daemon.stop("SIGKILL")
+    const before = contents(dirname(path))
+    expectDone(await nexusd(home, "check"), /\(2 VMs\)/)
+    expect(contents(dirname(path))).toEqual(before)
+    // Without its index the log is read from a copy.
+    rmSync(`${path}-shm`)
+    const files = readdirSync(dirname(path))
+    expectDone(await nexusd(home, "check"), /\(2 VMs\)/)
+    expect(contents(dirname(path))).toEqual(before)
+    expect(readdirSync(dirname(path))).toEqual(files)
+    const missing = join(home.path, "missing")
+    const { ended } = start(home, process.execPath, [programs.nexusd, "check"], { env: { TMPDIR: missing } })
+    expectRefusal(await ended, path, missing, "ENOENT")
+  })
+
   it("says in one line what is wrong with a damaged one", async () => {
     const home = await homeWith("a", "b")
     const path = databaseOf(home)
@@ -310,6 +391,56 @@ describe("nexusd check", () => {
     writeFileSync(path, "noise")
     expectRefusal(await nexusd(home, "check"), path)
   })
+})
+
+describe("a file that is not a regular one", () => {
+  const stateOf = (path: string) => {
+    const { ino, mode, mtimeMs } = lstatSync(path)
+    return { ino, mode, mtimeMs }
+  }
+  const kinds: ReadonlyArray<readonly [what: string, make: (path: string) => unknown]> = [
+    ["a directory", (path) => mkdirSync(path, { mode: 0o755 })],
+    ["a FIFO", (path) => spawnSync("mkfifo", ["-m", "644", path])],
+    ["a device", (path) => spawnSync("mknod", ["-m", "666", path, "c", "1", "5"])],
+    [
+      "a link to a FIFO",
+      (path) => {
+        spawnSync("mkfifo", ["-m", "644", `${path}.fifo`])
+        symlinkSync(`${path}.fifo`, path)
+      }
+    ]
+  ]
+  for (const [what, make] of kinds) {
+    it(`such as ${what} is refused by every command, and left as it is`, async ({ skip }) => {
+      const home = await homeWith("web")
+      const folder = join(home.path, "there")
+      mkdirSync(folder)
+      const path = join(folder, "other")
+      make(path)
+      skip(!existsSync(path), "needs the right to make a device")
+      const before = [readdirSync(folder), stateOf(path)]
+      const database = contents(dirname(databaseOf(home)))
+      const backup = join(home.path, "backup.db")
+      await nexusd(home, "backup", backup)
+      const kind = what.split(" ").at(-1) ?? ""
+      const commands: ReadonlyArray<readonly [args: ReadonlyArray<string>, says: string]> = [
+        [["--db", path], kind],
+        [["check", "--db", path], kind],
+        [["backup", "--db", path, join(home.path, "none.db")], kind],
+        [["restore", "--db", path, backup], kind],
+        [["migrate", "--from", databaseOf(home), "--to", path], kind],
+        [["migrate", "--from", path, "--to", join(home.path, "none.db")], kind],
+        [["restore", path], kind],
+        [["backup", path], "exists"]
+      ]
+      for (const [args, says] of commands) {
+        expectRefusal(await nexusd(home, ...args), path, says)
+        expect([readdirSync(folder), stateOf(path)], args.join(" ")).toEqual(before)
+      }
+      expect(existsSync(join(home.path, "none.db"))).toBe(false)
+      expect(contents(dirname(databaseOf(home)))).toEqual(database)
+    })
+  }
 })
 
 it("every command explains itself with --help", async () => {

@@ -1088,11 +1088,11 @@ describe("what is hardly HTTP", () => {
         const list = Effect.flatMap(sendBytes(address, requestBytes(address, { path: "/v1/vms" })), ([answer]) =>
           Effect.fromNullable(answer)
         )
-        expect(yield* Effect.retry(list, Schedule.spaced("50 millis")).pipe(Effect.timeout("5 seconds"))).toMatchObject(
-          {
-            status: 200
-          }
-        )
+        expect(
+          yield* Effect.retry(list, Schedule.spaced("50 millis")).pipe(Effect.timeout("60 seconds"))
+        ).toMatchObject({
+          status: 200
+        })
       }).pipe(Effect.scoped, Effect.provide(TestServer.layer({ listener: { maxConnections: 1 } })))
     )
   }

@@ -7,6 +7,7 @@ import {
   rmdirSync,
   rmSync,
   statfsSync,
+  statSync,
   writeFileSync
 } from "node:fs"
 import { tmpdir } from "node:os"
@@ -78,6 +79,8 @@ const createUntilFull = async (daemon: Daemon, prefix: string): Promise<Readonly
   expect(isFull).toBe(true)
   return acknowledged
 }
+const nexusd = (home: Home, args: ReadonlyArray<string>, env: Readonly<Record<string, string>> = {}) =>
+  start(home, process.execPath, [programs.nexusd, ...args], { env }).ended
 const namesOf = async (daemon: Daemon) => (await listVms(daemon)).map(({ name }) => name).sort()
 const integrity = (path: string) =>
   withDatabase(path, (database) => database.prepare("PRAGMA integrity_check").all()[0]?.["integrity_check"])
@@ -163,8 +166,45 @@ describe("a full disk", () => {
     writeFileSync(join(folder, "ballast"), Buffer.alloc(freeOn(folder)))
     const { code, stderr } = await runDaemon(home, { args: ["--db", path] })
     expect({ code, stderr }).toEqual({ code: 1, stderr: expect.stringMatching(/^Error: [^\n]*nexus\.db[^\n]*\n$/) })
+    // An empty file that was there is not ours yet.
+    rmSync(path, { force: true })
+    writeFileSync(path, "", { mode: 0o644 })
+    expect((await runDaemon(home, { args: ["--db", path] })).code).toBe(1)
+    expect(readdirSync(folder).sort()).toEqual(["ballast", "nexus.db"])
+    expect([(statSync(path).mode & 0o777).toString(8), statSync(path).size]).toEqual(["644", 0])
     rmSync(join(folder, "ballast"))
     await createVm(await startDaemon(home, { args: ["--db", path] }), "web")
+  })
+
+  onDisk("fails a backup in one line, and leaves nothing of it", async () => {
+    const home = makeHome(onTestFinished)
+    const folder = disk(home, "1m")
+    await createVm(await startDaemon(home), "web")
+    writeFileSync(join(folder, "ballast"), Buffer.alloc(freeOn(folder) - 8192))
+    const { code, stderr } = await nexusd(home, ["backup", join(folder, "backup.db")])
+    expect({ code, stderr }).toEqual({
+      code: 1,
+      stderr: expect.stringMatching(/^Error: [^\n]*backup\.db[^\n]*full[^\n]*\n$/)
+    })
+    expect(readdirSync(folder)).toEqual(["ballast"])
+  })
+
+  onDisk("where a copy is to be checked is one clear line", async () => {
+    const home = makeHome(onTestFinished)
+    const folder = disk(home, "1m")
+    const daemon = await startDaemon(home)
+    await createVm(daemon, "web")
+    await daemon.stop("SIGKILL")
+    // Without its index the log is read from a copy.
+    rmSync(join(home.path, "state/nexus/nexus.db-shm"))
+    writeFileSync(join(folder, "ballast"), Buffer.alloc(freeOn(folder) - 4096))
+    const { code, stderr } = await nexusd(home, ["check"], { TMPDIR: folder })
+    expect({ code, stderr }).toEqual({
+      code: 1,
+      stderr: expect.stringMatching(/^Error: [^\n]*nexus\.db[^\n]*ENOSPC[^\n]*\n$/)
+    })
+    expect(stderr).toContain(folder)
+    expect(readdirSync(folder)).toEqual(["ballast"])
   })
 })
 

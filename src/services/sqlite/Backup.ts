@@ -3,7 +3,7 @@ import { dirname } from "node:path"
 import * as Effect from "effect/Effect"
 import { DatabaseRefused } from "../DatabaseRefused.js"
 import { copy, freeName, sync } from "./DatabaseCopy.js"
-import { assertRegularFile, check } from "./DatabaseFiles.js"
+import { assertFilePath, check } from "./DatabaseFiles.js"
 import { removeQuietly, withFiles } from "./Refusal.js"
 import { exclusively } from "./SqliteConnection.js"
 import { isBusy, isSqlError } from "./SqliteFailure.js"
@@ -29,7 +29,7 @@ const isLocked = (path: string) =>
 export const restore = (path: string, from: string): Effect.Effect<string | undefined, DatabaseRefused> =>
   Effect.gen(function* () {
     yield* check(from)
-    yield* assertRegularFile(path)
+    yield* assertFilePath(path)
     if (!existsSync(path)) {
       yield* copy(from, path)
       return undefined

@@ -14,7 +14,7 @@ import { dirname, join } from "node:path"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import { DatabaseRefused } from "../DatabaseRefused.js"
-import { openForReading } from "./DatabaseFiles.js"
+import { assertFileName, openForReading } from "./DatabaseFiles.js"
 import { cannotUse, removeQuietly, withFiles } from "./Refusal.js"
 import { openReadOnly } from "./SqliteConnection.js"
 
@@ -31,6 +31,7 @@ const timeStamp = Effect.map(DateTime.now, (now) => DateTime.formatIso(now).repl
 /** Copies a database, as of one moment, into a new file that is its owner's alone. It has its name once it is on disk. */
 export const copy = (from: string, to: string, open = openForReading) =>
   Effect.gen(function* () {
+    yield* assertFileName(to)
     const unfinished = `${to}.unfinished`
     yield* withFiles(to, () => {
       if (lstatSync(to, { throwIfNoEntry: false })) {

@@ -33,10 +33,14 @@ export const fileAt = (path: string): string | undefined => {
   }
 }
 
-/** The size of a regular file; 0 where there is none. */
-const sizeOf = (path: string): number => {
-  const found = statSync(path, { throwIfNoEntry: false })
-  return found?.isFile() === true ? found.size : 0
+/** The size of a regular file; 0 where none can be found. */
+export const sizeOf = (path: string): number => {
+  try {
+    const file = statSync(path)
+    return file.isFile() ? file.size : 0
+  } catch {
+    return 0
+  }
 }
 
 /** Says what is not a regular file; nothing of one that is. */
@@ -46,15 +50,20 @@ const irregular = (file: Stats) => {
   return Foreign({ found: `it is a ${kind}, not a regular file` })
 }
 
-/** Fails when there is something at `path` that is not a regular file, or does not lead to one. */
-export const assertRegularFile = (path: string) =>
-  Effect.flatMap(
-    withFiles(path, () => statSync(path, { throwIfNoEntry: false })),
-    (file) => {
-      const found = file && irregular(file)
-      return found === undefined ? Effect.void : refuse(path, found)
-    }
-  )
+/** Fails when better-sqlite3 would open another file: it trims names. */
+export const assertFileName = (path: string) =>
+  path === path.trim()
+    ? Effect.void
+    : new DatabaseRefused({ message: `cannot use ${path}: the name of a database file can't end in white space` })
+
+/** Fails when a database can't be at `path`, for its name or for what is there. */
+export const assertFilePath = (path: string) =>
+  Effect.gen(function* () {
+    yield* assertFileName(path)
+    const file = yield* withFiles(path, () => statSync(path, { throwIfNoEntry: false }))
+    const found = file && irregular(file)
+    if (found !== undefined) return yield* refuse(path, found)
+  })
 
 /** The first bytes of a file. It does not block, should a FIFO have taken the file's name since it was looked at. */
 const readHead = (path: string): Buffer => {
@@ -181,6 +190,7 @@ const countVms = (sql: SqlClient) =>
 /** Checks every page, index and constraint of a database; gives back the number of VM records. */
 export const check = (path: string, option?: string): Effect.Effect<number, DatabaseRefused> =>
   Effect.gen(function* () {
+    yield* assertFilePath(path)
     if (!existsSync(path)) return yield* new DatabaseRefused({ message: `${path} does not exist` })
     const contents = yield* look(path)
     if (isUnusable(contents)) return yield* refuse(path, contents, option)

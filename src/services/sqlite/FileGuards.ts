@@ -1,19 +1,9 @@
-import { statSync } from "node:fs"
 import * as Effect from "effect/Effect"
 import { StoreUnavailable } from "../../domain/Errors.js"
-import { fileAt } from "./DatabaseFiles.js"
+import { fileAt, sizeOf } from "./DatabaseFiles.js"
 
 const unavailable = (log: string, error: string) =>
   Effect.zipRight(Effect.logError(`store: ${log}`), new StoreUnavailable({ error }))
-
-/** The size of the file at `path`; 0 where it can't be found. */
-const sizeOf = (path: string): number => {
-  try {
-    return statSync(path).size
-  } catch {
-    return 0
-  }
-}
 
 /** Checks of the file under an open database, which SQLite does not do. */
 export const fileGuards = (path: string, pageSize: number) => {

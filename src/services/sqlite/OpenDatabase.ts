@@ -5,7 +5,7 @@ import * as Effect from "effect/Effect"
 import { makeFolder } from "../../system/UserFolders.js"
 import { DatabaseRefused } from "../DatabaseRefused.js"
 import { copyOnce } from "./DatabaseCopy.js"
-import { fileAt, look } from "./DatabaseFiles.js"
+import { assertFilePath, fileAt, look } from "./DatabaseFiles.js"
 import { create, drop, inspect, isUnusable } from "./DatabaseSchema.js"
 import { retryBusy } from "./LockRetry.js"
 import { cannotUse, refuse, withFiles } from "./Refusal.js"
@@ -70,6 +70,7 @@ const openPrivate = (path: string, isCurrent: boolean) =>
 /** Opens the file at `path`, made if there is none, and leaves it with the current schema or untouched. */
 export const openDatabase = (path: string) =>
   Effect.gen(function* () {
+    yield* assertFilePath(path)
     const found = fileAt(path) === undefined ? undefined : yield* look(path)
     if (found !== undefined && isUnusable(found)) return yield* refuse(path, found)
     const restoreMode = yield* withFiles(path, () => {

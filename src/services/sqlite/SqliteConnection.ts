@@ -55,11 +55,7 @@ const open = (filename: string, options?: { readonly readonly: true }) =>
   Effect.gen(function* () {
     const connection = yield* Effect.acquireRelease(
       Effect.try({
-        try: () => {
-          // better-sqlite3 trims names, and would open another file.
-          if (filename !== filename.trim()) throw new Error("SQLite can't open a name that ends with white space")
-          return new Sqlite(filename, { ...options, fileMustExist: true, timeout: busyTimeoutMillis })
-        },
+        try: () => new Sqlite(filename, { ...options, fileMustExist: true, timeout: busyTimeoutMillis }),
         catch: (cause) => new SqlError({ cause, message: "Failed to open database" })
       }),
       (database) => Effect.sync(() => database.close())
