@@ -33,10 +33,10 @@ export const report = ({ fsync, growth, machine, minutes, postgresGrowth, rows }
   return `# Benchmarks
 
 Nexus beside the least that does the same: a server of \`node:http\` and better-sqlite3 alone
-([raw.cjs](../scripts/bench/raw.cjs)), with the same schema and the same durability (WAL, \`synchronous=FULL\`), and a
-script of \`node:http\` alone ([get.cjs](../scripts/bench/get.cjs)). Both ran in turn, round by round, on one machine; the
+([raw.cjs](../bench/raw.cjs)), with the same schema and the same durability (WAL, \`synchronous=FULL\`), and a
+script of \`node:http\` alone ([get.cjs](../bench/get.cjs)). Both ran in turn, round by round, on one machine; the
 figures are medians. On PostgreSQL it is a server of \`node:http\` and pg alone
-([raw-postgres.cjs](../scripts/bench/raw-postgres.cjs)) that asks the very statements nexusd asks, on a server with the settings
+([raw-postgres.cjs](../bench/raw-postgres.cjs)) that asks the very statements nexusd asks, on a server with the settings
 initdb gives it (commits wait for the disk). Ratios can be compared between machines, times can't.
 
 ${table(rows)}

@@ -6,7 +6,7 @@ import { seed } from "./seed.mjs"
 import { startNexusd } from "./servers.mjs"
 import { alternate, figure, median, spread } from "./statistics.mjs"
 
-const nexusctl = fileURLToPath(new URL("../../dist/nexusctl.cjs", import.meta.url))
+const nexusctl = fileURLToPath(new URL("../dist/nexusctl.cjs", import.meta.url))
 const minimal = fileURLToPath(new URL("./get.cjs", import.meta.url))
 
 /**

@@ -47,7 +47,7 @@ export const profile = async (database, use) => {
 
   /** @type {Profile} */
   const { nodes, samples, timeDeltas } = JSON.parse(readFileSync(join(out, readdirSync(out)[0] ?? ""), "utf8"))
-  const bundle = fileURLToPath(new URL("../../dist/nexusd.bundle.cjs.map", import.meta.url))
+  const bundle = fileURLToPath(new URL("../dist/nexusd.bundle.cjs.map", import.meta.url))
   const map = new SourceMap(JSON.parse(readFileSync(bundle, "utf8")))
   const parts = new Map(
     nodes.map(({ callFrame, id }) => [id, callFrame.functionName === "(idle)" ? undefined : partOf(callFrame, map)])

@@ -1,7 +1,7 @@
 // Measures Nexus beside raw baselines and prints what came of it, goal by goal. A full run writes docs/benchmarks.md and
 // docs/benchmarks.svg too.
 //
-// node scripts/bench/bench.mjs [--quick] [--check] [--postgres]
+// node bench/bench.mjs [--quick] [--check] [--postgres]
 //
 // --postgres measures what needs PostgreSQL alone, and writes nothing.
 import { writeFileSync } from "node:fs"
@@ -83,7 +83,7 @@ for (const { path, shows } of rows.filter((row) => flags.postgres || !isMet(row)
 if (flags.postgres) console.log(`\n${postgresGrowthTable(postgresGrowth)}`)
 
 if (!flags.quick && !flags.postgres) {
-  const docs = new URL("../../docs/", import.meta.url)
+  const docs = new URL("../docs/", import.meta.url)
   const minutes = performance.now() / 60_000
   writeFileSync(
     new URL("benchmarks.md", docs),

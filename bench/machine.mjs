@@ -15,7 +15,7 @@ const fileSystems = {
 }
 
 /** @param {string} path */
-const readJson = (path) => JSON.parse(readFileSync(new URL(`../../${path}`, import.meta.url), "utf8"))
+const readJson = (path) => JSON.parse(readFileSync(new URL(`../${path}`, import.meta.url), "utf8"))
 
 /** @returns {ReadonlyArray<readonly [what: string, value: string]>} */
 export const machine = () => {

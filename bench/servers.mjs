@@ -2,7 +2,7 @@ import { get } from "node:http"
 import { fileURLToPath } from "node:url"
 import { environment, startNode } from "./processes.mjs"
 
-const nexusd = fileURLToPath(new URL("../../dist/nexusd.cjs", import.meta.url))
+const nexusd = fileURLToPath(new URL("../dist/nexusd.cjs", import.meta.url))
 const raw = fileURLToPath(new URL("./raw.cjs", import.meta.url))
 const rawPostgres = fileURLToPath(new URL("./raw-postgres.cjs", import.meta.url))
 
