@@ -9,7 +9,7 @@ import {
 import { suggestion } from "./Suggestion.js"
 
 /** Shells that have completions. */
-export const shells = ["bash", "zsh", "fish"] as const
+const shells = ["bash", "zsh", "fish"] as const
 export type Shell = (typeof shells)[number]
 
 /** Options of every command that run no command. */
@@ -20,7 +20,7 @@ export const builtInOptions = {
 } as const satisfies Readonly<Record<string, CommandOption>>
 
 /** An option as it was given; a flag has no value. */
-export interface GivenOption {
+interface GivenOption {
   readonly option: CommandOption
   readonly value: string | undefined
 }

@@ -20,7 +20,8 @@ const nearest = (word: string, words: ReadonlyArray<string>): string | undefined
     .map((candidate) => ({ candidate, edits: distance(word.toLowerCase(), candidate.toLowerCase()) }))
     .filter(
       ({ candidate, edits }) =>
-        edits <= Math.max(candidate.length < 4 ? 1 : 2, Math.floor(candidate.length / 3)) || (word !== "" && isPrefix(word, candidate))
+        edits <= Math.max(candidate.length < 4 ? 1 : 2, Math.floor(candidate.length / 3)) ||
+        (word !== "" && isPrefix(word, candidate))
     )
     .sort((a, b) => a.edits - b.edits)
   return ranked[0]?.candidate
