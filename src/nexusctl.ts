@@ -1,6 +1,7 @@
 import * as Command from "@effect/cli/Command"
 import * as Options from "@effect/cli/Options"
 import * as Option from "effect/Option"
+import { completeVmsCommand } from "./cli/CompleteVmsCommand.js"
 import { defaultConfigPath, layer } from "./cli/Connection.js"
 import { schemaOption } from "./cli/SchemaOption.js"
 import { statusCommand } from "./cli/StatusCommand.js"
@@ -8,6 +9,7 @@ import { versionCommand } from "./cli/VersionCommand.js"
 import { createCommand, deleteCommand, inspectCommand, listCommand } from "./cli/VmCommands.js"
 import { Address, defaultAddress, formatAddress } from "./domain/Address.js"
 import { commandTree } from "./system/CommandTree.js"
+import { completeVms } from "./system/Completions.js"
 import { ExitCode } from "./system/ExitCode.js"
 import { main } from "./system/Program.js"
 
@@ -38,7 +40,7 @@ const nexusctl = Command.make("nexusctl", {
   )
 }).pipe(
   Command.withDescription("Control nexusd, the daemon that keeps the records of this host's microVMs (alias: nxc)"),
-  Command.withSubcommands([statusCommand, versionCommand, vm]),
+  Command.withSubcommands([statusCommand, versionCommand, vm, completeVmsCommand]),
   Command.provide(({ config, daemon, "token-file": tokenFile }) =>
     layer({
       config: Option.getOrUndefined(config),
@@ -50,6 +52,7 @@ const nexusctl = Command.make("nexusctl", {
 
 main({
   name: "nexusctl",
+  aliases: ["nxc"],
   command: nexusctl,
   tree: commandTree("nexusctl", nexusctl, [
     commandTree("status", statusCommand),
@@ -59,10 +62,10 @@ main({
       commandTree("list", listCommand),
       commandTree("inspect", inspectCommand),
       commandTree("delete", deleteCommand)
-    ])
+    ]),
+    { ...commandTree(completeVms, completeVmsCommand), isHidden: true }
   ]),
-  runsAlone: false,
-  globals: ["--config", "--daemon", "--token-file"],
+  hasRootHandler: false,
   failure: (error) =>
     error._tag === "BadConfig" ? { lines: [`Error: ${error.message}`], exitCode: ExitCode.usage } : error
 })

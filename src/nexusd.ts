@@ -78,6 +78,7 @@ process.on("SIGUSR1", () => {})
 
 main({
   name: "nexusd",
+  aliases: [],
   command: nexusd.pipe(
     Command.withHandler((given) => Effect.flatMap(settingsOf(given), (config) => daemon(config))),
     Command.withSubcommands([backupCommand, restoreCommand, checkCommand, migrateCommand, tokenCommand])
@@ -89,8 +90,7 @@ main({
     commandTree("migrate", migrateCommand),
     commandTree("token", tokenCommand, [commandTree("new", tokenNewCommand)])
   ]),
-  runsAlone: true,
-  globals: ["--config", "--db"],
+  hasRootHandler: true,
   failure: (error) =>
     error._tag === "OutputFailed" ? error : { lines: [`Error: ${error.message}`], exitCode: ExitCode.failure }
 })

@@ -270,6 +270,7 @@ describe.concurrent("output that can't be written", () => {
     '"$CTL" version',
     '"$CTL" --help',
     '"$CTL" --version',
+    '"$CTL" --completions bash',
     '"$D" --help',
     '"$D" --version',
     '"$D" check',
@@ -290,7 +291,7 @@ describe.concurrent("output that can't be written", () => {
   })
 
   it("is no error when the reader has closed the pipe", async () => {
-    for (const line of ["vm list -o json", "--help"]) {
+    for (const line of ["vm list -o json", "--help", "--completions bash"]) {
       const { code, stderr, stdout } = await shell(`{ "$NODE" "$CTL" ${line}; echo $? >&2; } | head -0`)
       expect({ code, stderr, stdout }).toEqual({ code: 0, stderr: "0\n", stdout: "" })
     }

@@ -2,20 +2,54 @@ import * as CliConfig from "@effect/cli/CliConfig"
 import * as Command from "@effect/cli/Command"
 import * as HelpDoc from "@effect/cli/HelpDoc"
 import * as Usage from "@effect/cli/Usage"
+import * as Option from "effect/Option"
+
+/** An option of a command, as its parser is defined. */
+export interface CommandOption {
+  /** `--output`, `-o`: the long name first. */
+  readonly names: readonly [string, ...Array<string>]
+  /** What stands for its value in the help, such as `PATH` or `text | json`; a flag has none. */
+  readonly placeholder: string | undefined
+  readonly isRepeatable: boolean
+}
+
+/** An argument of a command, as its parser is defined. */
+export interface CommandArgument {
+  readonly placeholder: string
+  readonly isRequired: boolean
+  readonly isRepeatable: boolean
+}
 
 /** A command as the help shows it, with the commands below it. */
 export interface CommandTree {
   readonly name: string
+  readonly parameters: () => {
+    readonly options: ReadonlyArray<CommandOption>
+    readonly arguments: ReadonlyArray<CommandArgument>
+  }
   /** Its options and arguments, such as `[--vcpu N] <NAME>`; made when asked for, which most runs never do. */
   readonly usage: () => string
   readonly help: () => HelpDoc.HelpDoc
   readonly children: ReadonlyArray<CommandTree>
+  /** For programs: left out of help, suggestions and completions. */
+  readonly isHidden: boolean
 }
 
-/** Where a command line leads: the commands from the root on, and the first word that names none. */
-export interface Place {
-  readonly path: readonly [CommandTree, ...Array<CommandTree>]
-  readonly unknown: string | undefined
+/** The commands below a command that people use. */
+export const visibleChildren = ({ children }: CommandTree): ReadonlyArray<CommandTree> =>
+  children.filter(({ isHidden }) => !isHidden)
+
+/** What a value may be, as its placeholder says: `text | json` are words, `PATH` is a file's. */
+export type ValueKind =
+  | { readonly _tag: "Words"; readonly words: ReadonlyArray<string> }
+  | { readonly _tag: "File" | "Vm" | "Text" }
+
+/** Reads a placeholder, which people read too: so that a new option completes by its help. */
+export const valueKind = (placeholder: string): ValueKind => {
+  const words = placeholder.split(" | ")
+  if (words.length > 1) return { _tag: "Words", words }
+  if (/^(PATH|FILE)\b/.test(placeholder)) return { _tag: "File" }
+  return { _tag: placeholder === "NAME|ID" ? "Vm" : "Text" }
 }
 
 /** Words mean what is written; the library's own options are left out of the help. */
@@ -30,13 +64,53 @@ export const plain = (doc: HelpDoc.HelpDoc): string => HelpDoc.toAnsiText(doc).r
 /** An option of several names, which the library puts in parentheses. */
 const bare = (term: string): string => term.replace(/\((-[^()]*)\)/g, "$1")
 
-/** Describes a command and the commands below it, for help and for error messages. */
+const isNonEmpty = <A>(list: ReadonlyArray<A>): list is readonly [A, ...Array<A>] => list.length > 0
+
+/** The named parts of a usage, in order: the command itself, options as `--name`, arguments as `<NAME>`. */
+const namedParts = (
+  usage: Usage.Usage,
+  isRequired = true,
+  isRepeatable = false
+): ReadonlyArray<{ readonly part: Usage.Named; readonly isRequired: boolean; readonly isRepeatable: boolean }> => {
+  switch (usage._tag) {
+    case "Empty":
+    case "Mixed":
+      return []
+    case "Named":
+      return [{ part: usage, isRequired, isRepeatable }]
+    case "Optional":
+      return namedParts(usage.usage, false, isRepeatable)
+    case "Repeated":
+      return namedParts(usage.usage, isRequired, true)
+    case "Alternation":
+      return [...namedParts(usage.left, false, isRepeatable), ...namedParts(usage.right, false, isRepeatable)]
+    case "Concat":
+      return [...namedParts(usage.left, isRequired, isRepeatable), ...namedParts(usage.right, isRequired, isRepeatable)]
+  }
+}
+
+const parametersOf = (usage: Usage.Usage): ReturnType<CommandTree["parameters"]> => {
+  const parts = namedParts(usage)
+  return {
+    options: parts.flatMap(({ isRepeatable, part }) => {
+      const names = part.names.filter((name) => name.startsWith("-")).sort((a, b) => b.length - a.length)
+      return isNonEmpty(names) ? [{ names, placeholder: Option.getOrUndefined(part.acceptedValues), isRepeatable }] : []
+    }),
+    arguments: parts.flatMap(({ isRepeatable, isRequired, part }) => {
+      const placeholder = /^<(.+)>$/.exec(part.names[0] ?? "")?.[1]
+      return placeholder === undefined ? [] : [{ placeholder, isRequired, isRepeatable }]
+    })
+  }
+}
+
+/** Describes a command and the commands below it, for the command line, help, error messages and completions. */
 export const commandTree = <Name extends string, R, E, A>(
   name: Name,
   command: Command.Command<Name, R, E, A>,
   children: ReadonlyArray<CommandTree> = []
 ): CommandTree => ({
   name,
+  parameters: () => parametersOf(Command.getUsage(command)),
   usage: () =>
     Usage.enumerate(Command.getUsage(command), cliConfig)
       .map((span) => bare(plain(HelpDoc.p(span))))
@@ -44,23 +118,9 @@ export const commandTree = <Name extends string, R, E, A>(
       .slice(name.length)
       .trim(),
   help: () => Command.getHelp(command, cliConfig),
-  children
+  children,
+  isHidden: false
 })
-
-/** Follows the words of a command line, leaving options out, as far as they name commands. */
-export const locate = (root: CommandTree, args: ReadonlyArray<string>): Place => {
-  const path: [CommandTree, ...Array<CommandTree>] = [root]
-  let here = root
-  for (const word of args) {
-    if (here.children.length === 0) break
-    if (word.startsWith("-")) continue
-    const next = here.children.find(({ name }) => name === word)
-    if (next === undefined) return { path, unknown: word }
-    path.push(next)
-    here = next
-  }
-  return { path, unknown: undefined }
-}
 
 /** What the library says of every option, which says nothing of this one. */
 const boilerplate =
@@ -75,10 +135,10 @@ const paragraphs = (doc: HelpDoc.HelpDoc): ReadonlyArray<string> =>
 
 type Entry = readonly [term: string, description: string]
 
-const table = (title: string, entries: ReadonlyArray<Entry>): string => {
+const table = (title: string, entries: ReadonlyArray<Entry>): ReadonlyArray<string> => {
   const width = Math.max(...entries.map(([term]) => term.length))
   const lines = entries.map(([term, description]) => `  ${term.padEnd(width)}   ${description}`.trimEnd())
-  return entries.length === 0 ? "" : [title, ...lines].join("\n")
+  return entries.length === 0 ? [] : [title, ...lines]
 }
 
 /** The entries of a document's definition lists, by the header above each. */
@@ -107,34 +167,47 @@ const sections = (doc: HelpDoc.HelpDoc): ReadonlyMap<string, ReadonlyArray<Entry
 const leaves = (tree: CommandTree, before: string): ReadonlyArray<Entry> =>
   tree.children.length === 0
     ? [[`${before}${tree.name}`, descriptionOf(tree)]]
-    : tree.children.flatMap((child) => leaves(child, `${before}${tree.name} `))
+    : visibleChildren(tree).flatMap((child) => leaves(child, `${before}${tree.name} `))
 
-const descriptionOf = (tree: CommandTree): string =>
+/** The description of each option of a command, by its long name. */
+export const optionDescriptions = (tree: CommandTree): ReadonlyMap<string, string> =>
+  new Map(
+    (sections(tree.help()).get("OPTIONS") ?? []).map(([term, text]) => [/--[\w-]+/.exec(term)?.[0] ?? term, text])
+  )
+
+/** What a command does. */
+export const descriptionOf = (tree: CommandTree): string =>
   (sections(tree.help()).get("DESCRIPTION") ?? []).map(([, text]) => text).join(" ")
 
-/** The words that lead to a place, as one types them. */
-export const commandLine = ({ path }: Place): string => path.map(({ name }) => name).join(" ")
+/** The commands that a command line names, from the root on. */
+export type CommandPath = readonly [CommandTree, ...Array<CommandTree>]
 
-/** Help for a place: the whole command line, then every argument and option with its bounds and default. */
-export const helpText = (place: Place, footer: ReadonlyArray<Entry>, runsAlone: boolean): string => {
-  const [root, ...below] = place.path
+/** The words of a path, as one types them. */
+export const pathText = (path: CommandPath): string => path.map(({ name }) => name).join(" ")
+
+/** Help for a command: the whole command line, then every argument and option with its bounds and default. */
+export const helpText = (
+  [root, ...below]: CommandPath,
+  footer: ReadonlyArray<Entry>,
+  hasRootHandler: boolean
+): ReadonlyArray<string> => {
   const here = below.at(-1) ?? root
   const own = sections(here.help())
-  const commandWord = here === root && runsAlone ? "[COMMAND]" : "<COMMAND>"
+  const commandWord = here === root && hasRootHandler ? "[COMMAND]" : "<COMMAND>"
   const words = [root.name, root.usage(), ...below.map(({ name }) => name), below.length === 0 ? "" : here.usage()]
   const usage = [...words, here.children.length === 0 ? "" : commandWord].filter((word) => word !== "").join(" ")
   const global = [...(sections(root.help()).get("OPTIONS") ?? []), ...footer]
   return [
-    descriptionOf(here),
-    `USAGE\n  ${usage}`,
+    [descriptionOf(here)],
+    ["USAGE", `  ${usage}`],
     table(
       "COMMANDS",
-      here.children.flatMap((child) => leaves(child, ""))
+      visibleChildren(here).flatMap((child) => leaves(child, ""))
     ),
     table("ARGUMENTS", own.get("ARGUMENTS") ?? []),
     table("OPTIONS", here === root ? [] : (own.get("OPTIONS") ?? [])),
     table(root.children.length === 0 ? "OPTIONS" : "GLOBAL OPTIONS, anywhere on the line", global)
   ]
-    .filter((section) => section !== "")
-    .join("\n\n")
+    .filter((section) => section.length > 0)
+    .flatMap((section, index) => (index === 0 ? section : ["", ...section]))
 }

@@ -1,0 +1,34 @@
+/** How many letters must be inserted, removed or replaced to make one word of the other (Levenshtein). */
+const distance = (a: string, b: string): number => {
+  let row = Array.from({ length: b.length + 1 }, (_, index) => index)
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i]
+    for (let j = 1; j <= b.length; j++) {
+      const replaced = (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1)
+      next.push(Math.min(replaced, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1))
+    }
+    row = next
+  }
+  return row[b.length] ?? 0
+}
+
+const isPrefix = (a: string, b: string): boolean => a.startsWith(b) || b.startsWith(a)
+
+/** The word that was most likely meant, if one is near: two letters or a third may differ, or the end be missing. */
+const nearest = (word: string, words: ReadonlyArray<string>): string | undefined => {
+  const ranked = words
+    .map((candidate) => ({ candidate, edits: distance(word.toLowerCase(), candidate.toLowerCase()) }))
+    .filter(
+      ({ candidate, edits }) =>
+        edits <= Math.max(candidate.length < 4 ? 1 : 2, Math.floor(candidate.length / 3)) ||
+        (word !== "" && isPrefix(word, candidate))
+    )
+    .sort((a, b) => a.edits - b.edits)
+  return ranked[0]?.candidate
+}
+
+/** The end of a message about an unknown word: `; did you mean list?`, or nothing. */
+export const suggestion = (word: string, words: ReadonlyArray<string>): string => {
+  const found = nearest(word.slice(0, 64), words)
+  return found === undefined || found === word ? "" : `; did you mean ${found}?`
+}
