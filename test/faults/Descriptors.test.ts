@@ -1,7 +1,8 @@
 import { spawnSync } from "node:child_process"
 import * as Http from "node:http"
+import * as Net from "node:net"
 import { join } from "node:path"
-import { describe, expect, it, onTestFinished } from "vitest"
+import { describe, expect, it, onTestFinished, vi } from "vitest"
 import { type Daemon, type Home, makeHome, type Running, startDaemon, withDatabase } from "../support/Processes.js"
 import { report, trials } from "./Report.js"
 
@@ -90,6 +91,22 @@ const limitDescriptors = (daemon: Running, limit: number) =>
   expect(spawnSync("prlimit", ["--pid", String(daemon.child.pid), `--nofile=${limit}:`]).status).toBe(0)
 
 describe("a daemon without file descriptors", () => {
+  it.skipIf(!hasPrlimit)("that idle connections took serves again once they end (needs prlimit)", async () => {
+    const daemon = await startDaemon(await homeWithRecords())
+    limitDescriptors(daemon, 40)
+    const ask = await connectionTo(daemon)
+    const idle = Array.from({ length: 80 }, () => Net.connect(daemon.port, "127.0.0.1").on("error", () => {}))
+    onTestFinished(() => idle.forEach((socket) => void socket.destroy()))
+    await vi.waitFor(() => expect(idle.filter(({ closed }) => closed).length).toBeGreaterThan(0), 10_000)
+    const statuses: Array<number> = []
+    for (const each of storeCalls("meanwhile")) statuses.push(await ask(each))
+    expect(statuses.filter((status) => status === 0)).toEqual([])
+    const isWell = (await ask(health)) === 200
+    if (isWell) expect(Math.max(...statuses)).toBeLessThan(500)
+    for (const socket of idle) socket.destroy()
+    await expectRecovery(daemon, "after")
+  })
+
   const rounds = trials(20, 2)
   it.skipIf(!hasPrlimit)(
     `${rounds} times answers true or 5xx, says so in health, and serves again once there are some (needs prlimit)`,
