@@ -253,6 +253,22 @@ describe.skipIf(!hasPostgres)(`a PostgreSQL database${needsPostgres}`, () => {
     expect(table_count).toBe(3)
   })
 
+  it("is not well while it is read-only, though it can be read", async () => {
+    const database = await server.database()
+    await opened(server.url(database), Effect.void)
+    await server.query(`ALTER DATABASE ${database} SET default_transaction_read_only = on`)
+    await opened(
+      server.url(database),
+      Effect.gen(function* () {
+        const store = yield* VmStore
+        expect(yield* records()).toEqual([])
+        const readOnly = { _tag: "StoreUnavailable", error: "the database is read-only" }
+        expect(yield* Effect.flip(store.create(CreateVm.make({ name: "web" })))).toMatchObject(readOnly)
+        expect(yield* Effect.flip(Effect.flatMap(StoreStatus, ({ check }) => check))).toMatchObject(readOnly)
+      })
+    )
+  })
+
   it("that is not there is refused at once", async () => {
     expect(await refusal(server.url("missing"))).toMatch(/^cannot use .*\/missing: database "missing" does not exist$/)
   })

@@ -8,13 +8,13 @@ import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import type { QueryResultRow } from "pg"
-import type { StoreUnavailable } from "../../domain/Errors.js"
+import { StoreUnavailable } from "../../domain/Errors.js"
 import { DatabaseStatus } from "../../domain/Health.js"
 import { DatabaseRefused } from "../DatabaseRefused.js"
 import { places } from "../Places.js"
 import { StoreStatus } from "../StoreStatus.js"
 import { connections, query, type Statement } from "./PostgresConnection.js"
-import { cannotUse, isPermanent, isSqlError, toUnavailable, unconnected } from "./PostgresFailure.js"
+import { cannotUse, isPermanent, isSqlError, readOnly, toUnavailable, unconnected } from "./PostgresFailure.js"
 import { serving, snapshots } from "./PostgresPool.js"
 import { objection, settle } from "./PostgresSchema.js"
 import type { PostgresTarget } from "./PostgresUrl.js"
@@ -127,14 +127,21 @@ export const layer = (
       })
 
       const status = StoreStatus.of({
-        check: ask({
+        check: ask<{ is_read_only: boolean }>({
           text: `
-            SELECT count(*) AS table_count, pg_database_size(current_database()) AS size_bytes
+            SELECT count(*) AS table_count, pg_database_size(current_database()) AS size_bytes,
+              current_setting('transaction_read_only')::boolean AS is_read_only
             FROM pg_class
             WHERE relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema())
               AND relkind IN ('r', 'p')
           `
-        }).pipe(Effect.flatMap(([row]) => Effect.orDie(decodeStatus({ path: target.shown, ...row }))))
+        }).pipe(
+          Effect.flatMap(([row]) =>
+            row?.is_read_only === true
+              ? new StoreUnavailable({ error: readOnly })
+              : Effect.orDie(decodeStatus({ path: target.shown, ...row }))
+          )
+        )
       })
 
       return Context.make(PostgresDatabase, { run, ask, snapshot }).pipe(

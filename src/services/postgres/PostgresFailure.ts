@@ -53,12 +53,14 @@ export const cannotUse =
 export const isPermanent = (error: SqlError): boolean =>
   lacksPassword(error) || /^(28|3D|3F|42|22|0A)|CERT|ERR_TLS|ERR_SSL|UNABLE_TO/.test(codeOf(error))
 
+/** Of a standby, or a database that takes no changes. */
+export const readOnly = "the database is read-only"
 const unreached = "the database cannot be reached"
 const unanswered = "the database did not answer in time, so that a change may have been made or not"
 
 /** Failures that come from outside the program, and what people are told of them. */
 const outages: ReadonlyArray<readonly [code: RegExp, error: string]> = [
-  [/^25006$/, "the database is read-only"],
+  [/^25006$/, readOnly],
   [/^53100$/, "no space is left for the database"],
   [/^(57014|55P03|40)/, "the database is busy; try again"],
   [/^(28|3D|42501|42P01|3F)/, "the database refuses nexusd"],
