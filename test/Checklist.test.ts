@@ -287,6 +287,7 @@ Created:    TIME
     expect(tablesOf(path)).toEqual(["schema_meta", "settings", "vms"])
     const indexes = "SELECT name FROM sqlite_master WHERE type = 'index' AND name LIKE 'idx%' ORDER BY name"
     expect(withDatabase(path, (database) => database.prepare(indexes).all())).toEqual([
+      { name: "idx_vms_created_at" },
       { name: "idx_vms_role" },
       { name: "idx_vms_state" }
     ])

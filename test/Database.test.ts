@@ -24,7 +24,7 @@ import * as Database from "../src/services/sqlite/Database.js"
 import { openReadWrite } from "../src/services/sqlite/SqliteConnection.js"
 import * as VmStoreSqlite from "../src/services/sqlite/VmStoreSqlite.js"
 import { VmStore } from "../src/services/VmStore.js"
-import { getVm, listVms, recordsOf } from "./support/Records.js"
+import { decodeJson, getVm, listVms } from "./support/Records.js"
 
 /** As much of better-sqlite3 as is needed here; it brings no types. */
 interface Sqlite {
@@ -122,6 +122,8 @@ const planSchema = `
   CREATE INDEX idx_vms_role ON vms(role);
   CREATE INDEX idx_vms_state ON vms(state);
 `
+/** Nexus's own, in the order of the list. */
+const listOrderIndex = "CREATE INDEX idx_vms_created_at ON vms(created_at);"
 const planVersion = (version: string) => `INSERT INTO schema_meta (key, value) VALUES ('version', '${version}');`
 
 /** 300 records fill several pages. */
@@ -202,7 +204,7 @@ describe("a database that is made", () => {
       const folder = yield* temporaryFolder
       const [ours, plans] = [Path.join(folder, "nexus.db"), Path.join(folder, "plan.db")]
       yield* opened(ours, Effect.void)
-      withSqlite(plans, (sqlite) => sqlite.exec(planSchema + planVersion("2")))
+      withSqlite(plans, (sqlite) => sqlite.exec(planSchema + listOrderIndex + planVersion("2")))
 
       expect(query(ours, "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")).toEqual([
         { name: "schema_meta" },
@@ -226,6 +228,20 @@ describe("a database that is made", () => {
         expect(query(ours, sql), sql).toEqual(query(plans, sql))
       }
       expect(query(ours, "SELECT * FROM schema_meta")).toEqual([{ key: "version", value: "2" }])
+    })
+  )
+
+  it.scoped("adds the index of the list's order to a database of the plan, and changes nothing else", () =>
+    Effect.gen(function* () {
+      const path = Path.join(yield* temporaryFolder, "nexus.db")
+      withSqlite(path, (sqlite) => sqlite.exec(planSchema + planVersion("2") + manyRecords))
+      const index = { type: "index", name: "idx_vms_created_at", sql: listOrderIndex.slice(0, -1) }
+      const objects = `SELECT type, name, sql FROM sqlite_master ORDER BY name = '${index.name}', type, name`
+      const before = query(path, objects)
+      const records = query(path, "SELECT * FROM vms")
+      yield* opened(path, Effect.void)
+      expect(query(path, objects)).toEqual([...before, index])
+      expect(query(path, "SELECT * FROM vms")).toEqual(records)
     })
   )
 
@@ -764,7 +780,7 @@ describe("a database that is shared", () => {
         ).flat()
         const vms = yield* Effect.all(creates, { concurrency: "unbounded" })
         expect(vms.map(({ cid }) => cid).sort((a, b) => a - b)).toEqual(Array.from({ length: 60 }, (_, n) => n + 3))
-        const lists = yield* Effect.forEach(daemons, (store) => Effect.flatMap(store.list({}), recordsOf))
+        const lists = yield* Effect.forEach(daemons, (store) => Effect.flatMap(store.listJson({}), decodeJson))
         expect(lists[0]).toHaveLength(60)
         expect(lists[1]).toStrictEqual(lists[0])
       }).pipe(Effect.scoped, Effect.withMaxOpsBeforeYield(steps))

@@ -17,7 +17,7 @@ import { StoreStatus } from "../src/services/StoreStatus.js"
 import { VmStore } from "../src/services/VmStore.js"
 import { dump, hasPostgres, needsPostgres, psql, Server } from "./support/PostgresCluster.js"
 import { call, createVm, listVms, makeHome, runDaemon, startDaemon } from "./support/Processes.js"
-import { listByPages, listVms as records, recordsOf } from "./support/Records.js"
+import { decodeJson, listByPages, listVms as records } from "./support/Records.js"
 
 const parsed = (url: string) => Either.getOrThrowWith(parsePostgresUrl(url), (problem) => new Error(problem))
 
@@ -318,7 +318,7 @@ describe.skipIf(!hasPostgres)(`a PostgreSQL database${needsPostgres}`, () => {
         expect(before[0]).toBe(3500)
 
         // Changes after the first piece was read are not seen.
-        const { json } = yield* store.list({})
+        const json = yield* store.listJson({})
         if (json instanceof Uint8Array) throw new Error("a long list comes in pieces")
         let pieces = 0
         const text = Buffer.concat(
@@ -359,7 +359,7 @@ describe.skipIf(!hasPostgres)(`a PostgreSQL database${needsPostgres}`, () => {
           Effect.sync(() => begun++),
           Effect.never
         )
-        const slow = Effect.flatMap(store.list({}), ({ json }) =>
+        const slow = Effect.flatMap(store.listJson({}), (json) =>
           json instanceof Uint8Array ? Effect.void : Stream.runForEach(json, () => stall)
         )
         yield* Effect.forEach(Array.from({ length: 6 }), () => Effect.fork(slow))
@@ -370,7 +370,7 @@ describe.skipIf(!hasPostgres)(`a PostgreSQL database${needsPostgres}`, () => {
           { concurrency: "unbounded" }
         )
         expect(created).toHaveLength(40)
-        const full = yield* Effect.flip(Effect.flatMap(store.list({}), recordsOf))
+        const full = yield* Effect.flip(Effect.flatMap(store.listJson({}), decodeJson))
         expect(full.error).toBe("too many long lists are read at once; try again")
       })
     )

@@ -115,6 +115,24 @@ export const VmQuery = Schema.Struct({
 }).annotations({ parseOptions: strict })
 export type VmQuery = typeof VmQuery.Type
 
+/** The records that match a filter, from a cursor on. */
+export interface VmSelection extends VmFilter {
+  readonly cursor?: VmCursor
+}
+
+/** Which page a call asks for. */
+export interface VmPageQuery extends VmSelection {
+  /** Maximum number of records. */
+  readonly limit: number
+}
+
+/** A page of records, newest first. */
+export interface VmPage {
+  readonly vms: ReadonlyArray<Vm>
+  /** Where the next page begins, unless this is the last. */
+  readonly next: VmCursor | undefined
+}
+
 const text = (description: string) => Schema.String.annotations({ description })
 const ifSet = <A, I>(schema: Schema.Schema<A, I>) => Schema.optionalWith(schema, { exact: true })
 

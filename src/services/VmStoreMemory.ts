@@ -5,10 +5,10 @@ import * as Either from "effect/Either"
 import * as Layer from "effect/Layer"
 import * as Ref from "effect/Ref"
 import { Conflict, NotFound } from "../domain/Errors.js"
-import { type CidRange, cidRange, newVm, type Vm, type VmCursor, type VmQuery } from "../domain/Vm.js"
+import { type CidRange, cidRange, newVm, type Vm, type VmCursor, type VmPage, type VmSelection } from "../domain/Vm.js"
 import { withAnyCaseId } from "./AnyCaseId.js"
 import { StoreStatus } from "./StoreStatus.js"
-import { type VmList, VmStore } from "./VmStore.js"
+import { VmStore } from "./VmStore.js"
 
 interface Entry extends VmCursor {
   readonly vm: Vm
@@ -37,16 +37,15 @@ const nextCid = (entries: Entries, range: CidRange): number | undefined => {
 
 const newestFirst = (a: VmCursor, b: VmCursor) => b.created_at - a.created_at || b.sequence - a.sequence
 
-const list = (entries: Entries, { cursor, limit, role, state }: VmQuery): VmList => {
-  const matching = entries
+const select = (entries: Entries, { cursor, role, state }: VmSelection): Entries =>
+  entries
     .filter(({ vm }) => (role ?? vm.role) === vm.role && (state ?? vm.state) === vm.state)
     .filter((entry) => cursor === undefined || newestFirst(cursor, entry) < 0)
     .sort(newestFirst)
-  const sent = matching.slice(0, limit)
-  return {
-    json: Buffer.from(JSON.stringify(sent.map(({ vm }) => vm))),
-    next: sent.length < matching.length ? sent.at(-1) : undefined
-  }
+
+const page = (matching: Entries, limit: number): VmPage => {
+  const entries = matching.slice(0, limit)
+  return { vms: entries.map(({ vm }) => vm), next: entries.length < matching.length ? entries.at(-1) : undefined }
 }
 
 /**
@@ -78,11 +77,15 @@ export const layer = (options?: { readonly initial?: ReadonlyArray<Vm>; readonly
               return Either.right([vm, insert(entries, vm)])
             })
           ),
-        list: (query) => Effect.map(Ref.get(ref), (entries) => list(entries, query)),
+        list: (query) => Effect.map(Ref.get(ref), (entries) => page(select(entries, query), query.limit)),
+        listJson: (selection) =>
+          Effect.map(Ref.get(ref), (entries) =>
+            Buffer.from(JSON.stringify(select(entries, selection).map(({ vm }) => vm)))
+          ),
         get: withAnyCaseId((nameOrId) =>
           Effect.flatMap(Ref.get(ref), (entries) => {
             const found = find(entries, nameOrId)
-            return found === undefined ? Effect.fail(NotFound.vm(nameOrId)) : Effect.succeed(JSON.stringify(found.vm))
+            return found === undefined ? Effect.fail(NotFound.vm(nameOrId)) : Effect.succeed(found.vm)
           })
         ),
         delete: withAnyCaseId((nameOrId) =>

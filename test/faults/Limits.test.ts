@@ -214,8 +214,9 @@ describe("limits", { concurrent: !isFull }, () => {
       const store = Layer.effectContext(
         Effect.gen(function* () {
           const inner = yield* VmStore
-          const list: typeof inner.list = (filter) => Effect.zipRight(Deferred.await(gate), inner.list(filter))
-          return Context.make(VmStore, { ...inner, list }).pipe(Context.add(StoreStatus, yield* StoreStatus))
+          const listJson: typeof inner.listJson = (selection) =>
+            Effect.zipRight(Deferred.await(gate), inner.listJson(selection))
+          return Context.make(VmStore, { ...inner, listJson }).pipe(Context.add(StoreStatus, yield* StoreStatus))
         })
       ).pipe(Layer.provide(VmStoreMemory.layer()))
       const server = Server.layer({ address: { host: "127.0.0.1", port: 0 } }).pipe(Layer.provide(store))

@@ -84,7 +84,8 @@ const switchable = (mode: Effect.Effect<StoreMode>) =>
         })
       return Context.make(VmStore, {
         create: (params) => guard(store.create(params)),
-        list: (filter) => guard(store.list(filter)),
+        list: (query) => guard(store.list(query)),
+        listJson: (selection) => guard(store.listJson(selection)),
         get: (nameOrId) => guard(store.get(nameOrId)),
         delete: (nameOrId) => guard(store.delete(nameOrId))
       }).pipe(Context.add(StoreStatus, { check: guard(status.check) }))

@@ -2,19 +2,18 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import type { StoreUnavailable } from "../../domain/Errors.js"
-import type { VmQuery } from "../../domain/Vm.js"
-import type { VmList } from "../VmStore.js"
+import type { VmPageQuery, VmSelection } from "../../domain/Vm.js"
+import { columns, toVm, type VmRow } from "../VmRow.js"
+import type { VmStore } from "../VmStore.js"
 import type { Statement } from "./PostgresConnection.js"
 import type { PostgresDatabase } from "./PostgresDatabase.js"
 import { recordJson } from "./VmJsonPostgres.js"
 
-/** The records of one piece. */
-const pieceSize = 1000
+/** Records of one chunk. */
+const chunkSize = 1000
 
-type Row = { readonly json: string; readonly created_at: number; readonly sequence: number }
-
-/** What selects and orders the records of a query: the statement's end, its values, and a name for its form. */
-const matching = ({ cursor, role, state }: VmQuery) => {
+/** The end of a statement that reads a selection in the list's order, its values, and a name for its form. */
+const newestFirst = ({ cursor, role, state }: VmSelection) => {
   const values: Array<string | number> = []
   const value = (one: string | number) => `$${values.push(one)}`
   const conditions = [
@@ -33,48 +32,59 @@ const matching = ({ cursor, role, state }: VmQuery) => {
   }
 }
 
-const page = (query: VmQuery, limit: number): Statement => {
-  const { form, text, values } = matching(query)
+const selectSome = (what: string, selected: string, selection: VmSelection, limit: number): Statement => {
+  const { form, text, values } = newestFirst(selection)
   return {
-    name: `list ${form}`,
-    text: `SELECT ${recordJson} AS json, created_at, inserted AS sequence ${text} LIMIT $${values.length + 1}`,
-    values: [...values, limit + 1]
+    name: `${what} ${form}`,
+    text: `SELECT ${selected} ${text} LIMIT $${values.length + 1}`,
+    values: [...values, limit]
   }
 }
 
-const textOf = (rows: ReadonlyArray<{ readonly json: string }>): string => rows.map((row) => row.json).join(",")
+const pageColumns = [...columns, "inserted AS sequence"].join(", ")
+type PageRow = VmRow & { readonly sequence: number }
+
+const jsonColumn = `${recordJson} AS json`
+type JsonRow = { readonly json: string }
+
+const joinRecords = (rows: ReadonlyArray<JsonRow>): string => rows.map(({ json }) => json).join(",")
 
 /** How the records of one PostgreSQL database are listed. */
-export const make = ({ ask, snapshot }: PostgresDatabase["Type"]) => {
-  /** Every record, however many, as they were at the stream's start: the server keeps its place in them. */
-  const everything = (query: VmQuery): Stream.Stream<Uint8Array, StoreUnavailable> =>
+export const make = ({ ask, snapshot }: PostgresDatabase["Type"]): Pick<VmStore["Type"], "list" | "listJson"> => {
+  const list = (query: VmPageQuery) =>
+    Effect.map(ask<PageRow>(selectSome("page", pageColumns, query, query.limit + 1)), (rows) => {
+      const page = rows.slice(0, query.limit)
+      const last = rows.length > query.limit ? page.at(-1) : undefined
+      return {
+        vms: page.map(({ sequence: _, ...row }) => toVm(row)),
+        next: last && { created_at: last.created_at, sequence: last.sequence }
+      }
+    })
+
+  /** The chunks of a list of any length, all read from one snapshot with a cursor of the server. */
+  const stream = (selection: VmSelection): Stream.Stream<Uint8Array, StoreUnavailable> =>
     Stream.unwrapScoped(
       Effect.gen(function* () {
         const read = yield* snapshot
-        const { text, values } = matching(query)
-        yield* read({ text: `DECLARE records NO SCROLL CURSOR FOR SELECT ${recordJson} AS json ${text}`, values })
-        const piece = Effect.map(read<Row>({ text: `FETCH ${pieceSize} FROM records` }), textOf)
-        return Stream.concat(
-          Stream.unfoldEffect("[", (before) =>
-            Effect.map(piece, (records) =>
-              records === "" ? Option.none() : Option.some([Buffer.from(before + records), ","] as const)
-            )
-          ),
-          Stream.make(Buffer.from("]"))
+        const { text, values } = newestFirst(selection)
+        yield* read({ text: `DECLARE records NO SCROLL CURSOR FOR SELECT ${jsonColumn} ${text}`, values })
+        const fetchRecords = Effect.map(read<JsonRow>({ text: `FETCH ${chunkSize} FROM records` }), joinRecords)
+        return Stream.unfoldEffect<string | undefined, Uint8Array, StoreUnavailable, never>("[", (before) =>
+          before === undefined
+            ? Effect.succeedNone
+            : Effect.map(fetchRecords, (records) => {
+                const isLast = records === ""
+                const text = isLast ? `${before === "[" ? "[" : ""}]` : before + records
+                return Option.some([Buffer.from(text), isLast ? undefined : ","] as const)
+              })
         )
       })
     )
 
-  return (query: VmQuery): Effect.Effect<VmList, StoreUnavailable> => {
-    const limit = query.limit ?? pieceSize
-    return Effect.map(ask<Row>(page(query, limit)), (rows) => {
-      if (query.limit === undefined && rows.length > limit) return { json: everything(query), next: undefined }
-      const sent = rows.slice(0, limit)
-      const last = rows.length > limit ? sent.at(-1) : undefined
-      return {
-        json: Buffer.from(`[${textOf(sent)}]`),
-        next: last && { created_at: last.created_at, sequence: last.sequence }
-      }
-    })
-  }
+  const listJson = (selection: VmSelection) =>
+    Effect.map(ask<JsonRow>(selectSome("json", jsonColumn, selection, chunkSize + 1)), (rows) =>
+      rows.length > chunkSize ? stream(selection) : Buffer.from(`[${joinRecords(rows)}]`)
+    )
+
+  return { list, listJson }
 }

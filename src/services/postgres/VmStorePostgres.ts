@@ -131,14 +131,14 @@ export const layer = (options?: { readonly cids?: CidRange }) =>
             return yield* new StoreUnavailable({ error: "too many VMs are created at once; try again" })
           }),
 
-        list: VmListPostgres.make(database),
+        ...VmListPostgres.make(database),
 
         get: withAnyCaseId((nameOrId) =>
           Effect.gen(function* () {
             yield* orNotFound(nameOrId)
             // Each caller hears of an outage, and logs it, by itself.
-            const json = yield* Effect.catchAll(find(nameOrId), toUnavailable)
-            return json ?? (yield* NotFound.vm(nameOrId))
+            const vm = yield* Effect.catchAll(find(nameOrId), toUnavailable)
+            return vm ?? (yield* NotFound.vm(nameOrId))
           })
         ),
 

@@ -6,6 +6,9 @@ import { Vm } from "../../domain/Vm.js"
 import { schemaVersion } from "../SchemaVersion.js"
 import { codeOf } from "./SqliteFailure.js"
 
+/** An index in the order of the list, which ends with the rowid, as every index does. The plan's schema has none. */
+const listOrderIndex = "CREATE INDEX IF NOT EXISTS idx_vms_created_at ON vms(created_at)"
+
 const statements = [
   `CREATE TABLE schema_meta (
     key TEXT PRIMARY KEY,
@@ -36,6 +39,7 @@ const statements = [
   )`,
   "CREATE INDEX idx_vms_role ON vms(role)",
   "CREATE INDEX idx_vms_state ON vms(state)",
+  listOrderIndex,
   `INSERT INTO schema_meta (key, value) VALUES ('version', '${schemaVersion}')`
 ]
 
@@ -127,6 +131,9 @@ export const inspect = (sql: SqlClient): Effect.Effect<Contents, SqlError> =>
 /** Makes the three tables in an empty database. To be run in a transaction. */
 export const create = (sql: SqlClient) =>
   Effect.forEach(statements, (statement) => sql.unsafe(statement), { discard: true })
+
+/** Adds to a database of the current version what is Nexus's own. To be run in a transaction. */
+export const complete = (sql: SqlClient) => sql.unsafe(listOrderIndex)
 
 /** Empties a database of every table and view. To be run in a transaction, once a copy is safe. */
 export const drop = (sql: SqlClient) =>

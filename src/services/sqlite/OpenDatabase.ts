@@ -6,7 +6,7 @@ import { makeFolder } from "../../system/UserFolders.js"
 import { DatabaseRefused } from "../DatabaseRefused.js"
 import { copyOnce } from "./DatabaseCopy.js"
 import { assertFilePath, fileAt, look } from "./DatabaseFiles.js"
-import { create, drop, inspect, isUnusable } from "./DatabaseSchema.js"
+import { Current, complete, create, drop, inspect, isUnusable } from "./DatabaseSchema.js"
 import { retryBusy } from "./LockRetry.js"
 import { cannotUse, refuse, withFiles } from "./Refusal.js"
 import { directly, enforceForeignKeys, openReadWrite, transaction } from "./SqliteConnection.js"
@@ -55,10 +55,10 @@ const openPrivate = (path: string, isCurrent: boolean) =>
     const sql = yield* openReadWrite(path)
     const ensureSchema = Effect.gen(function* () {
       // No daemon takes a current schema back. Any other is read again under the lock: another daemon may have made it.
-      if (isCurrent) return
-      const contents = yield* inspect(sql)
+      const contents = isCurrent ? Current() : yield* inspect(sql)
       if (isUnusable(contents)) return yield* refuse(path, contents)
       if (contents._tag === "Empty") yield* create(sql)
+      if (contents._tag === "Current") yield* complete(sql)
       if (contents._tag === "Older") yield* upgrade(sql, path, contents.version)
     })
     yield* retryBusy(transaction(yield* directly(sql), ensureSchema))

@@ -1,16 +1,13 @@
-import * as Schema from "effect/Schema"
-import { Vm } from "../../domain/Vm.js"
+import { columns, optionalColumns } from "../VmRow.js"
 
-const columns = Object.entries(Vm.fields)
-const required = columns.filter(([, field]) => Schema.isSchema(field))
-const optional = columns.filter(([, field]) => !Schema.isSchema(field))
+const jsonObject = (names: ReadonlyArray<string>) =>
+  `json_object(${names.map((name) => `'${name}', vms.${name}`).join(", ")})`
 
-const jsonObject = (fields: typeof columns) =>
-  `json_object(${fields.map(([name]) => `'${name}', vms.${name}`).join(", ")})`
+const requiredColumns = columns.filter((name) => !optionalColumns.includes(name))
 
 /**
  * A row's record as JSON text: what is NULL is left out, as json_patch does with nulls (RFC 7396). Most records have
- * nothing beyond what all have; for those the quicker form.
+ * no optional field; for those the faster form.
  */
-export const recordJson = `CASE WHEN coalesce(${optional.map(([name]) => `vms.${name}`).join(", ")}) IS NULL
-  THEN ${jsonObject(required)} ELSE json_patch('{}', ${jsonObject(columns)}) END`
+export const recordJson = `CASE WHEN coalesce(${optionalColumns.map((name) => `vms.${name}`).join(", ")}) IS NULL
+  THEN ${jsonObject(requiredColumns)} ELSE json_patch('{}', ${jsonObject(columns)}) END`

@@ -1,130 +1,111 @@
-import type { SqlClient } from "@effect/sql/SqlClient"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import type { StoreUnavailable } from "../../domain/Errors.js"
-import type { VmCursor, VmFilter, VmQuery } from "../../domain/Vm.js"
+import type { VmCursor, VmPageQuery, VmSelection } from "../../domain/Vm.js"
 import { endOfTurn } from "../../system/EventLoop.js"
-import type { VmList } from "../VmStore.js"
+import { columns, toVm, type VmRow } from "../VmRow.js"
+import type { VmStore } from "../VmStore.js"
 import type { Database } from "./Database.js"
+import type { Query } from "./SqliteConnection.js"
 import { recordJson } from "./VmJsonSqlite.js"
 
-/** The records of one piece: a millisecond's work, for which everything else waits. */
-const pieceSize = 1000
-
-/** The keys that are read at once: some 5 ms. */
-const keysAtOnce = 20_000
+/** Records of one chunk: a millisecond's work, which blocks the event loop. */
+const chunkSize = 1000
 
 /**
- * The records that have these keys, after what opens the array or parts them from those before. They come in the keys' order since a CROSS JOIN walks through its
- * left side first (https://sqlite.org/optoverview.html, 8.2) and json_each through its array; to sort them once more would
- * take half as long again.
+ * How SQLite finds the records of a filter: through the filter's index, after which it sorts all of them, or along the
+ * list's order, where it reads records that don't match too. A unary `+` keeps a column's index from being used
+ * (https://sqlite.org/optoverview.html, 5).
  */
-const pieceText = `SELECT CAST(? || group_concat(${recordJson}, ',') AS BLOB) AS json
-  FROM json_each(?) AS wanted CROSS JOIN vms ON vms.rowid = wanted.value`
+type Plan = "filterIndex" | "listOrder"
 
-const newestFirst = "created_at DESC, rowid DESC"
-
-interface Row extends VmCursor {
-  readonly json: string
+const where = ({ cursor, role, state }: VmSelection, plan: Plan): Query => {
+  const plus = plan === "listOrder" ? "+" : ""
+  const conditions: ReadonlyArray<readonly [text: string, values: ReadonlyArray<unknown>]> = [
+    ...(role === undefined ? [] : [[`${plus}role = ?`, [role]] as const]),
+    ...(state === undefined ? [] : [[`${plus}state = ?`, [state]] as const]),
+    ...(cursor === undefined ? [] : [["(created_at, rowid) < (?, ?)", [cursor.created_at, cursor.sequence]] as const])
+  ]
+  return [
+    conditions.length === 0 ? "" : `WHERE ${conditions.map(([text]) => text).join(" AND ")}`,
+    conditions.flatMap(([, values]) => values)
+  ]
 }
 
+/** Rows in the order of the list, which is that of `idx_vms_created_at`. */
+const newestFirst = (selected: string, selection: VmSelection, plan: Plan, limit: number, offset = 0): Query => {
+  const [condition, values] = where(selection, plan)
+  const text = `SELECT ${selected} FROM vms ${condition} ORDER BY created_at DESC, rowid DESC LIMIT ? OFFSET ?`
+  return [text, [...values, limit, offset]]
+}
+
+/** Whether more records match than one chunk holds. */
+const hasMore = (selection: VmSelection): Query => {
+  const [condition, values] = where(selection, "filterIndex")
+  return [`SELECT 1 FROM vms ${condition} LIMIT 1 OFFSET ?`, [...values, chunkSize]]
+}
+
+const pageColumns = [...columns, "rowid AS sequence"].join(", ")
+
+interface PageRow extends VmRow {
+  readonly sequence: number
+}
+
+/** Records as JSON text between `open` and `close`; `separator` goes before them unless there are none. */
+const chunk = (open: string, separator: string, close: string, [records, values]: Query): Query => [
+  `SELECT CAST(? || coalesce(? || group_concat(json, ','), '') || ? AS BLOB) AS json FROM (${records})`,
+  [open, separator, close, ...values]
+]
+
 /** How the records of one SQLite database are listed. */
-export const make = (sql: SqlClient, database: Database["Type"]) => {
-  const record = sql.unsafe(recordJson)
-  const order = sql.unsafe(newestFirst)
+export const make = ({ read, snapshot }: Database["Type"]): Pick<VmStore["Type"], "list" | "listJson"> => {
+  /** A filter that matches few records is fastest through its index; any other would sort too many. */
+  const planFor = (selection: VmSelection): Effect.Effect<Plan, StoreUnavailable> =>
+    selection.role === undefined && selection.state === undefined
+      ? Effect.succeed("listOrder")
+      : Effect.map(read(hasMore(selection)), (rows) => (rows.length > 0 ? "listOrder" : "filterIndex"))
 
-  const matching = ({ cursor, role, state }: VmFilter & { readonly cursor?: VmCursor }) =>
-    sql.and([
-      ...(role === undefined ? [] : [sql`role = ${role}`]),
-      ...(state === undefined ? [] : [sql`state = ${state}`]),
-      ...(cursor === undefined ? [] : [sql`(created_at, rowid) < (${cursor.created_at}, ${cursor.sequence})`])
-    ])
-
-  /** A page by one statement, which sorts no more than keys. */
-  const page = (query: VmQuery, limit: number): Effect.Effect<VmList, StoreUnavailable> =>
-    Effect.map(
-      database.read<Row>(
-        sql`
-          SELECT ${record} AS json, page.created_at AS created_at, page.sequence AS sequence
-          FROM (SELECT rowid AS sequence, created_at FROM vms WHERE ${matching(query)} ORDER BY ${order} LIMIT ${limit + 1})
-            AS page JOIN vms ON vms.rowid = page.sequence
-          ORDER BY page.created_at DESC, page.sequence DESC
-        `.compile()
-      ),
-      (rows) => {
-        const sent = rows.slice(0, limit)
-        const last = rows.length > limit ? sent.at(-1) : undefined
-        return {
-          json: Buffer.from(`[${sent.map(({ json }) => json).join(",")}]`),
-          next: last && { created_at: last.created_at, sequence: last.sequence }
-        }
-      }
-    )
-
-  /** The keys of every record that matches, in the list's order. No index has it, but that of inserts comes close. */
-  const keysOf = (read: Database["Type"]["read"], query: VmQuery) =>
+  const list = (query: VmPageQuery) =>
     Effect.gen(function* () {
-      const times: Array<number> = []
-      const keys: Array<number> = []
-      for (let from = Number.MAX_SAFE_INTEGER, length = keysAtOnce; length === keysAtOnce; ) {
-        const [row] = yield* read<{ times: string; keys: string }>(
-          sql`
-            SELECT json_group_array(created_at) AS times, json_group_array(key) AS keys
-            FROM (
-              SELECT created_at, rowid AS key FROM vms WHERE ${matching(query)} AND rowid < ${from}
-              ORDER BY rowid DESC LIMIT ${keysAtOnce}
-            )
-          `.compile()
-        )
-        const found: ReadonlyArray<number> = JSON.parse(row?.keys ?? "[]")
-        keys.push(...found)
-        times.push(...JSON.parse(row?.times ?? "[]"))
-        length = found.length
-        from = found.at(-1) ?? from
-        yield* endOfTurn
+      const plan = yield* planFor(query)
+      const rows = yield* read<PageRow>(newestFirst(pageColumns, query, plan, query.limit + 1))
+      const page = rows.slice(0, query.limit)
+      const last = rows.length > query.limit ? page.at(-1) : undefined
+      return {
+        vms: page.map(({ sequence: _, ...row }) => toVm(row)),
+        next: last && { created_at: last.created_at, sequence: last.sequence }
       }
-      // In order already, unless the clock was set back; then it is sorted once more, stable as sorting is.
-      const timeAt = (index: number) => times[index] ?? 0
-      const order = Array.from(keys.keys()).sort((a, b) => timeAt(b) - timeAt(a))
-      return order.map((index) => keys[index])
     })
 
-  /** Every record, however many, as they were at the stream's start. The snapshot is kept until the stream ends. */
-  const everything = (query: VmQuery): Stream.Stream<Uint8Array, StoreUnavailable> =>
+  /** The chunks of a list of any length, all read from one snapshot. */
+  const stream = (selection: VmSelection): Stream.Stream<Uint8Array, StoreUnavailable> =>
     Stream.unwrapScoped(
-      Effect.gen(function* () {
-        const read = yield* database.snapshot
-        const keys = yield* keysOf(read, query)
-        const piece = (from: number) =>
-          read<{ json: Buffer }>([
-            pieceText,
-            [from === 0 ? "[" : ",", JSON.stringify(keys.slice(from, from + pieceSize))]
-          ]).pipe(
-            Effect.map(([row]) => row?.json ?? Buffer.alloc(0)),
-            Effect.zipLeft(endOfTurn)
-          )
-        return Stream.concat(
-          Stream.unfoldEffect(0, (from) =>
-            from < keys.length
-              ? Effect.map(piece(from), (bytes) => Option.some([bytes, from + pieceSize] as const))
-              : Effect.succeedNone
-          ),
-          Stream.make(Buffer.from(keys.length === 0 ? "[]" : "]"))
+      Effect.map(snapshot, (readSnapshot) =>
+        Stream.unfoldEffect<VmSelection | undefined, Uint8Array, StoreUnavailable, never>(selection, (rest) =>
+          Effect.gen(function* () {
+            if (rest === undefined) return Option.none()
+            const position = "created_at, rowid AS sequence"
+            const [last] = yield* readSnapshot<VmCursor>(newestFirst(position, rest, "listOrder", 1, chunkSize - 1))
+            const records = newestFirst(`${recordJson} AS json`, rest, "listOrder", chunkSize)
+            const [open, separator] = rest === selection ? ["[", ""] : ["", ","]
+            const close = last === undefined ? "]" : ""
+            const [row] = yield* readSnapshot<{ json: Buffer }>(chunk(open, separator, close, records))
+            yield* endOfTurn
+            return Option.some([row?.json ?? Buffer.alloc(0), last && { ...selection, cursor: last }] as const)
+          })
         )
-      })
+      )
     )
 
-  const isLong = (query: VmQuery) =>
-    Effect.map(
-      database.read(sql`SELECT 1 FROM vms WHERE ${matching(query)} LIMIT 1 OFFSET ${pieceSize}`.compile()),
-      (rows) => rows.length > 0
-    )
+  const listJson = (selection: VmSelection) =>
+    Effect.gen(function* () {
+      const [more] = yield* read(hasMore(selection))
+      if (more !== undefined) return stream(selection)
+      const records = newestFirst(`${recordJson} AS json`, selection, "filterIndex", chunkSize)
+      const [row] = yield* read<{ json: Buffer }>(chunk("[", "", "]", records))
+      return row?.json ?? Buffer.from("[]")
+    })
 
-  return (query: VmQuery): Effect.Effect<VmList, StoreUnavailable> =>
-    query.limit !== undefined
-      ? page(query, query.limit)
-      : Effect.flatMap(isLong(query), (long) =>
-          long ? Effect.succeed({ json: everything(query), next: undefined }) : page(query, pieceSize)
-        )
+  return { list, listJson }
 }

@@ -1,4 +1,3 @@
-import * as SqlClient from "@effect/sql/SqlClient"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -6,18 +5,14 @@ import { show } from "../../domain/Bounds.js"
 import { Conflict, NotFound, StoreUnavailable } from "../../domain/Errors.js"
 import { type CidRange, cidRange, newVm, type Vm } from "../../domain/Vm.js"
 import { withAnyCaseId } from "../AnyCaseId.js"
+import { columns, toVm, type VmRow } from "../VmRow.js"
 import { VmStore } from "../VmStore.js"
 import { Database } from "./Database.js"
 import type { Query } from "./SqliteConnection.js"
-import { recordJson } from "./VmJsonSqlite.js"
 import * as VmListSqlite from "./VmListSqlite.js"
 
-interface Row extends Pick<Vm, "id" | "name" | "state"> {
-  readonly json: string
-}
-
 /** The record with that id or else that name: two look-ups in an index, the second only where the first finds nothing. */
-const select = `SELECT id, name, state, ${recordJson} AS json FROM vms
+const select = `SELECT ${columns.join(", ")} FROM vms
   WHERE rowid = coalesce((SELECT rowid FROM vms WHERE id = ?), (SELECT rowid FROM vms WHERE name = ?))`
 
 // Both answers are one index look-up. The search for a gap runs only once the highest CID is in use.
@@ -45,10 +40,10 @@ const insert = (cids: CidRange) => `INSERT INTO vms (${given.join(", ")}, cid)
 const isNameTaken = "SELECT 1 FROM vms WHERE name = ?"
 const deleteById = "DELETE FROM vms WHERE id = ?"
 
-const find = <E>(read: (query: Query) => Effect.Effect<ReadonlyArray<Row>, E>, nameOrId: string) =>
-  Effect.flatMap(read([select, [nameOrId, nameOrId]]), ([row]): Effect.Effect<Row, NotFound | StoreUnavailable> => {
+const find = <E>(read: (query: Query) => Effect.Effect<ReadonlyArray<VmRow>, E>, nameOrId: string) =>
+  Effect.flatMap(read([select, [nameOrId, nameOrId]]), ([row]): Effect.Effect<Vm, NotFound | StoreUnavailable> => {
     if (row === undefined) return NotFound.vm(nameOrId)
-    if (row.id === nameOrId || row.name === nameOrId) return Effect.succeed(row)
+    if (row.id === nameOrId || row.name === nameOrId) return Effect.succeed(toVm(row))
     // A damaged index leads to another record. Acting on that one would be worse than not acting.
     return Effect.zipRight(
       Effect.logError(`store: the database's index is damaged: ${show(nameOrId)} leads to another record`),
@@ -61,7 +56,6 @@ export const layer = (options?: { readonly cids?: CidRange }) =>
   Layer.effect(
     VmStore,
     Effect.gen(function* () {
-      const sql = yield* SqlClient.SqlClient
       const database = yield* Database
       const cids = options?.cids ?? cidRange
       const insertText = insert(cids)
@@ -79,14 +73,14 @@ export const layer = (options?: { readonly cids?: CidRange }) =>
             })
           ),
 
-        list: VmListSqlite.make(sql, database),
+        ...VmListSqlite.make(database),
 
-        get: withAnyCaseId((nameOrId) => Effect.map(find(database.read<Row>, nameOrId), ({ json }) => json)),
+        get: withAnyCaseId((nameOrId) => find(database.read<VmRow>, nameOrId)),
 
         delete: withAnyCaseId((nameOrId) =>
           database.write((run) =>
             Effect.gen(function* () {
-              const vm = yield* find(run<Row>, nameOrId)
+              const vm = yield* find(run<VmRow>, nameOrId)
               if (vm.state === "running") return yield* Conflict.running(vm.name)
               yield* run([deleteById, [vm.id]])
             })
