@@ -8,7 +8,7 @@ const { createServer } = require("node:http")
 const { createRequire } = require("node:module")
 
 /** @type {typeof import("./sqlite.mjs").Sqlite} */
-const Sqlite = createRequire(__filename)("better-sqlite3")
+const Sqlite = createRequire(__filename)("../src/services/sqlite/BetterSqlite3.cjs").loadSqlite()
 
 const database = new Sqlite(process.argv[2] ?? "")
 database.pragma("journal_mode = WAL")

@@ -1,7 +1,7 @@
 import { createRequire } from "node:module"
 
 /**
- * As much of better-sqlite3, which has no types of its own, as is needed here.
+ * The part of better-sqlite3 that is used here.
  *
  * @typedef {object} Statement
  * @property {(...values: ReadonlyArray<unknown>) => Record<string, unknown> | undefined} get
@@ -16,4 +16,4 @@ import { createRequire } from "node:module"
  */
 
 /** @type {new (path: string) => Sqlite} */
-export const Sqlite = createRequire(import.meta.url)("better-sqlite3")
+export const Sqlite = createRequire(import.meta.url)("../src/services/sqlite/BetterSqlite3.cjs").loadSqlite()

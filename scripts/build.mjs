@@ -1,10 +1,24 @@
-// Builds dist/. The programs: each one bundle, with the native addon left outside, and a launcher that starts it from
-// V8's code cache. The library: the typed client and the domain's schemas, with their types. With --if-stale, the
-// programs alone, and only when a source is newer than what was built.
+// Builds dist/, which needs no other package to run. The programs: each one bundle, with SQLite beside it, and a launcher
+// that starts it from V8's code cache. The library: the typed client and the domain's schemas, with their types. With
+// --if-stale, the programs alone, and only when a source is newer than what was built.
 import { spawnSync } from "node:child_process"
-import { chmodSync, copyFileSync, existsSync, readdirSync, readFileSync, renameSync, rmSync, statSync } from "node:fs"
+import {
+  chmodSync,
+  copyFileSync,
+  cpSync,
+  existsSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync
+} from "node:fs"
 import { basename } from "node:path"
-import { build } from "esbuild"
+
+const { build } = await import("esbuild").catch(() => {
+  console.error("Error: cannot build Nexus: its build tools are not installed\n  Run npm ci in this folder first")
+  process.exit(1)
+})
 
 const { version } = JSON.parse(readFileSync("package.json", "utf8"))
 /** @type {ReadonlyArray<"nexusd" | "nexusctl">} */
@@ -76,14 +90,66 @@ const driversApart = {
   }
 }
 
+/** @type {import("esbuild").Plugin} */
+const sqliteApart = {
+  name: "sqlite-apart",
+  setup: ({ onResolve }) => {
+    onResolve({ filter: /^better-sqlite3/ }, ({ path }) => ({ path: `./${path}/lib/index.js`, external: true }))
+  }
+}
+
+const isNodeApi10 = Number(process.versions.napi) >= 10
+const compiled = "node_modules/better-sqlite3-node20/build/Release/better_sqlite3.node"
+
+/** On a Node.js that better-sqlite3 13 does not support: compiles version 12, unless that is done. */
+const compileSqlite = () => {
+  if (isNodeApi10 || existsSync(compiled)) return
+  console.error(`Compiling SQLite for Node.js ${process.versions.node}, which takes about a minute`)
+  const rebuild = ["rebuild", "better-sqlite3-node20", "--ignore-scripts=false", "--foreground-scripts"]
+  const { status, stdout, stderr } = spawnSync("npm", rebuild, { encoding: "utf8" })
+  if (status === 0 && existsSync(compiled)) return
+  console.error(`${stdout}${stderr}
+Error: cannot compile SQLite for Node.js ${process.versions.node}
+  Install a C++ compiler, make and Python 3, or use Node.js 22.14 or later, which needs none of them`)
+  process.exit(1)
+}
+
+/** better-sqlite3 13 with its binaries for every platform and, built by an older Node.js, version 12 for that one alone. */
+const copySqlite = async () => {
+  /** @param {string} path */
+  const copy = (path) => cpSync(`node_modules/${path}`, `${made}/${path}`, { recursive: true })
+  for (const part of ["package.json", "LICENSE", "lib", "prebuilds"]) copy(`better-sqlite3/${part}`)
+  if (isNodeApi10) return
+  for (const part of ["package.json", "LICENSE"]) copy(`better-sqlite3-node20/${part}`)
+  const folder = `${made}/better-sqlite3-node20/lib`
+  await build({
+    ...common,
+    entryPoints: ["better-sqlite3-node20"],
+    outfile: `${folder}/index.js`,
+    external: ["*.node"],
+    // In place of a package that looks for the addon relative to its caller's source.
+    plugins: [
+      {
+        name: "addon",
+        setup: ({ onLoad, onResolve }) => {
+          onResolve({ filter: /^bindings$/ }, ({ path }) => ({ path, namespace: "addon" }))
+          onLoad({ filter: /^/, namespace: "addon" }, () => ({
+            contents: `module.exports = () => require("./better_sqlite3.node")`
+          }))
+        }
+      }
+    ]
+  })
+  cpSync(compiled, `${folder}/better_sqlite3.node`)
+}
+
 const bundles = [
   ...Object.entries(apart).map(([source, outfile]) => ({ entryPoints: [source], outfile })),
   ...drivers.map((name) => ({ entryPoints: [name], outfile: `${name}.cjs`, external: ["pg-native"] })),
   {
     entryPoints: ["src/nexusd.ts"],
     outfile: "nexusd.bundle.cjs",
-    external: ["better-sqlite3"],
-    plugins: [leaveApart, driversApart]
+    plugins: [leaveApart, driversApart, sqliteApart]
   },
   // HttpApiClient asks every payload whether it is a FormData, and the first to name that global waits 20 ms for Node to
   // load its fetch: in this program no payload is one.
@@ -115,7 +181,11 @@ const isStale = () => {
     readdirSync(folder, { recursive: true }).map((path) => `${folder}/${path}`)
   )
   const newest = Math.max(...[...sources, "package.json", "package-lock.json"].map(changedAt))
-  return programs.some((program) => changedAt(`dist/${program}.cjs`) < newest)
+  const built = [
+    ...programs.map((program) => `${program}.cjs`),
+    isNodeApi10 ? "better-sqlite3" : "better-sqlite3-node20"
+  ]
+  return built.some((path) => changedAt(`dist/${path}`) < newest)
 }
 
 const putInPlace = () => {
@@ -130,8 +200,10 @@ const putInPlace = () => {
 }
 
 const ifStale = process.argv.includes("--if-stale")
+compileSqlite()
 if (!ifStale || isStale()) {
   if (!ifStale) await buildLibrary()
+  await copySqlite()
   await Promise.all(
     bundles.map(({ outfile, ...bundle }) => build({ ...common, ...bundle, outfile: `${made}/${outfile}` }))
   )

@@ -1,7 +1,6 @@
 import { spawnSync } from "node:child_process"
 import { createHash } from "node:crypto"
 import * as Fs from "node:fs"
-import { createRequire } from "node:module"
 import * as Net from "node:net"
 import * as Os from "node:os"
 import * as Path from "node:path"
@@ -20,24 +19,22 @@ import * as TestClock from "effect/TestClock"
 import { StoreUnavailable } from "../src/domain/Errors.js"
 import { CreateVm } from "../src/domain/Vm.js"
 import { StoreStatus } from "../src/services/StoreStatus.js"
+import { loadSqlite } from "../src/services/sqlite/BetterSqlite3.cjs"
 import * as Database from "../src/services/sqlite/Database.js"
 import { openReadWrite } from "../src/services/sqlite/SqliteConnection.js"
 import * as VmStoreSqlite from "../src/services/sqlite/VmStoreSqlite.js"
 import { VmStore } from "../src/services/VmStore.js"
 import { decodeJson, getVm, listVms } from "./support/Records.js"
 
-/** As much of better-sqlite3 as is needed here; it brings no types. */
-interface Sqlite {
-  readonly exec: (sql: string) => unknown
-  readonly prepare: (sql: string) => { readonly all: (...parameters: ReadonlyArray<unknown>) => ReadonlyArray<unknown> }
-  readonly close: () => void
-}
-const Sqlite: new (path: string, options?: { readonly readonly?: boolean }) => Sqlite = createRequire(import.meta.url)(
-  "better-sqlite3"
-)
+const Sqlite = loadSqlite()
+type SqliteDatabase = InstanceType<typeof Sqlite>
 
 /** Opens a file with SQLite itself, for as long as the body runs. */
-const withSqlite = <A>(path: string, body: (sqlite: Sqlite) => A, options?: { readonly readonly?: boolean }): A => {
+const withSqlite = <A>(
+  path: string,
+  body: (sqlite: SqliteDatabase) => A,
+  options?: { readonly readonly?: boolean }
+): A => {
   const sqlite = new Sqlite(path, options)
   try {
     return body(sqlite)
@@ -142,7 +139,7 @@ const oldSchema = (version: string) => `
 `
 
 /** Leaves at `path` what a process leaves that dies while the body runs. */
-const abandoned = (path: string, body: (sqlite: Sqlite) => void, besides: "-wal" | "-journal") => {
+const abandoned = (path: string, body: (sqlite: SqliteDatabase) => void, besides: "-wal" | "-journal") => {
   const alive = `${path}.alive`
   withSqlite(alive, (sqlite) => {
     body(sqlite)

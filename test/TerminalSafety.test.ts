@@ -1,3 +1,4 @@
+import { spawnSync } from "node:child_process"
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs"
 import * as Http from "node:http"
 import { join } from "node:path"
@@ -283,6 +284,23 @@ describe.concurrent("output that can't be written", () => {
       expect(code).toBe(1)
     })
   }
+
+  it.skipIf(!existsSync("/proc/self/fdinfo/1"))("is exit 1 when a shell has closed stdout", async () => {
+    for (const line of ['"$CTL" vm list', '"$CTL" --version', '"$D" check', '"$D" --help']) {
+      // A shell replaces itself by its last command; `exit` keeps it.
+      const { code, stderr } = await shell(`"$NODE" ${line} >&-; exit $?`)
+      expect(stderr, line).toBe("Error: cannot write to stdout: bad file descriptor (EBADF)\n")
+      expect(code, line).toBe(1)
+    }
+  })
+
+  it("is no error when the output is discarded, as shells, Python and Node.js do", async () => {
+    expect(await shell('"$NODE" "$CTL" vm list >/dev/null; exit $?')).toEqual({ code: 0, stdout: "", stderr: "" })
+    const options = { env: { ...home.env, NEXUS_DAEMON: daemon.address }, stdio: "ignore" } as const
+    expect(spawnSync(process.execPath, [programs.nexusctl, "vm", "list"], options).status).toBe(0)
+    const nested = ["-c", `'${process.execPath}' '${programs.nexusctl}' vm list; exit $?`]
+    expect(spawnSync("sh", nested, options).status).toBe(0)
+  })
 
   it("is exit 1 when stdout can't be written to at all", async () => {
     const { code, stderr } = await shell('"$NODE" "$CTL" vm list 1</dev/null')

@@ -1,4 +1,5 @@
-import { fstatSync, writeSync } from "node:fs"
+import { constants, existsSync, fstatSync, readFileSync, readlinkSync, writeSync } from "node:fs"
+import { constants as osConstants } from "node:os"
 import { isatty } from "node:tty"
 import { getSystemErrorMap } from "node:util"
 import * as Data from "effect/Data"
@@ -26,6 +27,27 @@ const fileWriter = (name: Name) => (text: string, done: Done) => {
   }
 }
 
+/**
+ * Whether a shell started the process with stdout closed (`>&-`). Node.js opens /dev/null for reading and writing in its
+ * place before any script runs. Python and Node.js open the same where they discard a child's output, a shell does not.
+ */
+const isClosedByShell = (): boolean => {
+  try {
+    if (readlinkSync("/proc/self/fd/1") !== "/dev/null") return false
+    const flags = /^flags:\s*(\d+)$/m.exec(readFileSync("/proc/self/fdinfo/1", "utf8"))?.[1] ?? "0"
+    if ((Number.parseInt(flags, 8) & constants.O_RDWR) === 0) return false
+    const parent = `/proc/${process.ppid}`
+    if (!/^(|ba|da|z|fi|k|mk|busybox)sh$|^busybox$/.test(readFileSync(`${parent}/comm`, "utf8").trim())) return false
+    // Else the shell's own output is discarded, and the process inherited that.
+    return !existsSync(`${parent}/fd/1`) || readlinkSync(`${parent}/fd/1`) !== "/dev/null"
+  } catch {
+    return false
+  }
+}
+
+const closedWriter = (_: string, done: Done) =>
+  done(Object.assign(new Error("stdout is closed"), { code: "EBADF", errno: -osConstants.errno.EBADF }))
+
 /** Each write's callback has its error; without a listener the event would end the process. */
 const streamWriter = (name: Name) => {
   const stream = process[name].on("error", () => {})
@@ -34,6 +56,7 @@ const streamWriter = (name: Name) => {
 
 const makeWriter = (name: Name) => {
   const stat = fstatSync(descriptors[name])
+  if (name === "stdout" && stat.isCharacterDevice() && isClosedByShell()) return closedWriter
   return stat.isFIFO() || stat.isSocket() || isatty(descriptors[name]) ? streamWriter(name) : fileWriter(name)
 }
 

@@ -4,7 +4,7 @@ import * as Net from "node:net"
 import { join } from "node:path"
 import { describe, expect, it, onTestFinished, vi } from "vitest"
 import { type Daemon, type Home, makeHome, type Running, startDaemon, withDatabase } from "../support/Processes.js"
-import { report, trials } from "./Report.js"
+import { isFull, report, trials } from "./Report.js"
 
 const promise = "7 damage and want"
 const hasPrlimit = spawnSync("prlimit", ["--version"]).status === 0
@@ -110,6 +110,7 @@ describe("a daemon without file descriptors", () => {
   const rounds = trials(20, 2)
   it.skipIf(!hasPrlimit)(
     `${rounds} times answers true or 5xx, says so in health, and serves again once there are some (needs prlimit)`,
+    { timeout: isFull ? 300_000 : 60_000 },
     async () => {
       const home = await homeWithRecords()
       const counts = { served: 0, refused: 0 }

@@ -312,7 +312,7 @@ export const freePort = (): Promise<number> =>
 
 type Row = Readonly<Record<string, unknown>>
 
-/** As much of better-sqlite3, which has no types of its own, as tests need. */
+/** The part of better-sqlite3 that tests use. */
 export interface Sqlite {
   readonly exec: (sql: string) => void
   readonly prepare: (sql: string) => {
@@ -322,7 +322,9 @@ export interface Sqlite {
   readonly close: () => void
 }
 
-const openSqlite: new (path: string) => Sqlite = createRequire(import.meta.url)("better-sqlite3")
+const openSqlite: new (path: string) => Sqlite = createRequire(import.meta.url)(
+  "../../src/services/sqlite/BetterSqlite3.cjs"
+).loadSqlite()
 
 /** Opens a SQLite file, without nexusd's help, for as long as `use` takes. */
 export const withDatabase = <A>(path: string, use: (database: Sqlite) => A): A => {

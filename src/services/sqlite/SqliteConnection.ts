@@ -3,10 +3,11 @@ import * as SqlClient from "@effect/sql/SqlClient"
 import type { Connection } from "@effect/sql/SqlConnection"
 import { SqlError } from "@effect/sql/SqlError"
 import * as SqlStatement from "@effect/sql/Statement"
-import Sqlite from "better-sqlite3"
+import type Sqlite from "better-sqlite3"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Stream from "effect/Stream"
+import { loadSqlite } from "./BetterSqlite3.cjs"
 
 /** How long SQLite waits for a lock. It blocks the event loop meanwhile; `retryBusy` waits longer without that. */
 const busyTimeoutMillis = 50
@@ -55,7 +56,10 @@ const open = (filename: string, options?: { readonly readonly: true }) =>
   Effect.gen(function* () {
     const connection = yield* Effect.acquireRelease(
       Effect.try({
-        try: () => new Sqlite(filename, { ...options, fileMustExist: true, timeout: busyTimeoutMillis }),
+        try: () => {
+          const Database = loadSqlite()
+          return new Database(filename, { ...options, fileMustExist: true, timeout: busyTimeoutMillis })
+        },
         catch: (cause) => new SqlError({ cause, message: "Failed to open database" })
       }),
       (database) => Effect.sync(() => database.close())
