@@ -218,11 +218,11 @@ describe("the names that completions ask for", () => {
   it("are none when the daemon takes the call and says nothing", async ({ onTestFinished }) => {
     const address = await listening(onTestFinished, () => {})
     const home = makeHome(onTestFinished)
-    expect(await runCli(home, ["complete-vms", "300", "--daemon", address])).toEqual({
-      code: 0,
-      stdout: "",
-      stderr: ""
-    })
+    // A list waits on, so it must be the last to end.
+    const list = runCli(home, ["vm", "list", "--daemon", address])
+    const names = runCli(home, ["complete-vms", "300", "--daemon", address])
+    expect(await Promise.race([list, names])).toEqual({ code: 0, stdout: "", stderr: "" })
+    expect((await list).code).toBe(3)
   })
 
   it("are asked for by a command that no help shows", async ({ onTestFinished }) => {

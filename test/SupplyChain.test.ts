@@ -1,4 +1,5 @@
-import { readFileSync } from "node:fs"
+import { readdirSync, readFileSync } from "node:fs"
+import { join } from "node:path"
 import { expect, it } from "vitest"
 
 interface Manifest {
@@ -45,6 +46,25 @@ it("every direct dependency is one exact version, and the one that is locked", (
     expect(exact, name).toBeDefined()
     expect(lockfile.packages[`node_modules/${name}`], name).toMatchObject({ version: exact })
   }
+})
+
+// knip accepts a package that is only a peer of a listed one.
+it("every package that is imported is a direct dependency", () => {
+  const imported = ["src", "test", "scripts", "bench"].flatMap((folder) =>
+    readdirSync(folder, { recursive: true, encoding: "utf8" })
+      .filter((path) => /\.[cm]?[jt]s$/.test(path))
+      .flatMap((path) => {
+        const imports = /^(?:import|export) .*?from "([^".]+)"|^\} from "([^".]+)"|import\("([^".]+)"\)/gm
+        return Array.from(
+          readFileSync(join(folder, path), "utf8").matchAll(imports),
+          ([, a, b, c]) => a ?? b ?? c ?? ""
+        )
+      })
+  )
+  const packages = imported.map((name) => /^(?:@[^/]+\/)?[^/]+/.exec(name)?.[0] ?? "")
+  const unlisted = packages.filter((name) => !name.startsWith("node:") && name !== "nexus" && !(name in direct))
+  expect(packages).toContain("effect")
+  expect(Array.from(new Set(unlisted))).toEqual([])
 })
 
 it("every direct dependency has its reason in docs/decisions.md, and nothing else has", () => {
