@@ -33,7 +33,6 @@ export type VmName = typeof VmName.Type
  */
 export const cidRange = { min: 3, max: 4294967294 } as const
 export type CidRange = { readonly min: number; readonly max: number }
-const Cid = boundedInt(cidRange.min, cidRange.max, "vsock context id, unique on this inventory")
 
 /** Firecracker's `vcpu_count` (PUT /machine-config): 1 to 32. */
 export const VcpuCount = boundedInt(1, 32, "Number of virtual CPUs")
@@ -141,14 +140,16 @@ const ifSet = <A, I>(schema: Schema.Schema<A, I>) => Schema.optionalWith(schema,
  * absent. Times are whole seconds since the epoch, in UTC.
  *
  * Records are written within the bounds of `CreateVm` and read more widely: databases and daemons of the same plan,
- * which checked nothing, hold names and sizes that could not be created here.
+ * which checked nothing, hold names, sizes, roles, states and CIDs that could not be created here.
  */
 export const Vm = Schema.Struct({
   id: text("UUID v4, given at creation"),
   name: text("The VM's name, unique on this inventory"),
-  role: VmRole,
-  state: VmState,
-  cid: Cid,
+  role: text(`What the VM is for: ${VmRole.literals.join(", ")}, or a word of another daemon`),
+  state: text(`Where the VM is in its life: ${VmState.literals.join(", ")}, or a word of another daemon`),
+  cid: wholeNumber(
+    `vsock context id, unique on this inventory: ${cidRange.min} to ${cidRange.max} in records made here`
+  ),
   vcpu_count: wholeNumber("Number of virtual CPUs"),
   mem_size_mib: wholeNumber("Memory, in MiB"),
   created_at: wholeNumber("When the record was made, in seconds since the epoch"),
