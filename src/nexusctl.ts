@@ -2,7 +2,7 @@ import * as Command from "@effect/cli/Command"
 import * as Options from "@effect/cli/Options"
 import * as Option from "effect/Option"
 import { completeVmsCommand } from "./cli/CompleteVmsCommand.js"
-import { defaultConfigPath, layer } from "./cli/Connection.js"
+import { defaultConfigPath, defaultSilenceSeconds, layer, SilenceSeconds } from "./cli/Connection.js"
 import { schemaOption } from "./cli/SchemaOption.js"
 import { statusCommand } from "./cli/StatusCommand.js"
 import { versionCommand } from "./cli/VersionCommand.js"
@@ -37,15 +37,17 @@ const nexusctl = Command.make("nexusctl", {
       undefined,
       `NEXUS_DAEMON, else the settings, else ${formatAddress(defaultAddress)}`
     )
-  )
+  ),
+  timeout: schemaOption("timeout", "S", SilenceSeconds, defaultSilenceSeconds)
 }).pipe(
   Command.withDescription("Control nexusd, the daemon that keeps the records of this host's microVMs (alias: nxc)"),
   Command.withSubcommands([statusCommand, versionCommand, vm, completeVmsCommand]),
-  Command.provide(({ config, daemon, "token-file": tokenFile }) =>
+  Command.provide(({ config, daemon, timeout, "token-file": tokenFile }) =>
     layer({
       config: Option.getOrUndefined(config),
       daemon: Option.getOrUndefined(daemon),
-      tokenFile: Option.getOrUndefined(tokenFile)
+      tokenFile: Option.getOrUndefined(tokenFile),
+      timeout
     })
   )
 )

@@ -46,7 +46,10 @@ class PlanDaemon {
       return [200, { status: "ok", database: { path: "/var/plan/nexus.db", table_count: 3, size_bytes: 45056 } }]
     }
     if (url.pathname === "/v1/vms" && method === "GET") {
-      const wanted = (vm: Row) => Array.from(url.searchParams).every(([field, value]) => vm[field] === value)
+      const wanted = (vm: Row) =>
+        Array.from(url.searchParams).every(
+          ([field, value]) => !["role", "state"].includes(field) || vm[field] === value
+        )
       return [200, this.rows.filter(wanted)]
     }
     if (url.pathname === "/v1/vms" && method === "POST") {
@@ -195,6 +198,24 @@ Created:    2026-02-18 14:30:06 UTC
     }
     expect(await nexusctl(["vm", "delete", "a/b?c#d%20", "-y"])).toEqual(printed('Deleted VM "a/b?c#d%20"\n'))
     expect(daemon.rows.map(({ name }) => name)).toEqual(names.filter((name) => name !== "a/b?c#d%20"))
+  })
+
+  it("shows records whose role, state and CID it does not know", async ({ onTestFinished }) => {
+    const daemon = new PlanDaemon([row("odd", 0, { role: "gateway", state: "paused", cid: 4294967295 }), row("web", 3)])
+    const { nexusctl } = await meet(daemon, onTestFinished)
+    const { code, stderr, stdout } = await nexusctl("vm list")
+    expect({ code, stderr }).toEqual({ code: 0, stderr: "" })
+    expect(stdout).toMatch(/^odd +gateway +paused +1 +128M +4294967295$/m)
+    expect(stdout).toMatch(/^web +work +created /m)
+    expect(JSON.parse((await nexusctl("vm list -o json")).stdout)).toEqual(daemon.rows)
+    expect((await nexusctl("vm inspect odd")).stdout).toMatch(/^Role: +gateway\nState: +paused\nCID: +4294967295$/m)
+    expect(await nexusctl("vm delete odd --yes")).toEqual(printed('Deleted VM "odd"\n'))
+  })
+
+  it("applies --limit itself, as the daemon sends everything", async ({ onTestFinished }) => {
+    const daemon = new PlanDaemon(["c", "b", "a"].map((name, index) => row(name, 5 - index)))
+    const { nexusctl } = await meet(daemon, onTestFinished)
+    expect(JSON.parse((await nexusctl("vm list -o json --limit 2")).stdout)).toEqual(daemon.rows.slice(0, 2))
   })
 
   it("passes on the fields that it does not know", async ({ onTestFinished }) => {

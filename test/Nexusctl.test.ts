@@ -1,7 +1,8 @@
-import { existsSync, readFileSync } from "node:fs"
+import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync } from "node:fs"
 import * as Http from "node:http"
 import * as Net from "node:net"
 import { join } from "node:path"
+import { setTimeout as sleep } from "node:timers/promises"
 import { afterAll, beforeAll, describe, expect, it } from "vitest"
 import {
   call,
@@ -42,15 +43,12 @@ const against =
 const printed = (stdout: string): Result => ({ code: 0, stdout, stderr: "" })
 const failed = (code: number, stderr: string): Result => ({ code, stdout: "", stderr })
 
-const unreachable = (address: string) =>
-  failed(
-    3,
-    `Error: cannot connect to Nexus daemon at ${address}
-  The daemon does not appear to be running.
+const notRunning = `The daemon does not appear to be running.
 
-  Start it: systemctl --user start nexus.service
-`
-  )
+  Start it: systemctl --user start nexus.service`
+
+const unreachable = (address: string, reason = notRunning) =>
+  failed(3, `Error: cannot connect to Nexus daemon at ${address}\n  ${reason}\n`)
 
 /** Serves TCP for as long as the test runs; gives back the address. */
 const listen = async (server: Net.Server, atEnd: (dispose: () => void) => void): Promise<string> => {
@@ -317,7 +315,7 @@ describe.concurrent("how nexusctl fails", () => {
     }
   })
 
-  it("exit 3: the daemon is silent for 5 s", async ({ onTestFinished }) => {
+  it("exit 3: the daemon sends no byte for 5 s", async ({ onTestFinished }) => {
     const address = await listen(Net.createServer(), onTestFinished)
     const begin = performance.now()
     const [list, seen] = await Promise.all([
@@ -325,10 +323,77 @@ describe.concurrent("how nexusctl fails", () => {
       against(home, { address })("version")
     ])
     const took = performance.now() - begin
-    expect(list).toEqual(unreachable(address))
+    expect(list).toEqual(unreachable(address, "No byte came for 5 s; --timeout S waits longer."))
     expect(seen).toEqual(printed(`nexusctl ${version}\nnexusd   not reachable at ${address}\n`))
     expect(took).toBeGreaterThan(4900)
     expect(took).toBeLessThan(10_000)
+  })
+
+  it("exit 3: the daemon sends no byte for --timeout, before its answer or in its midst", async ({
+    onTestFinished
+  }) => {
+    const silent = Net.createServer((socket) => void socket.resume())
+    const stalled = Http.createServer(
+      ({ method }, response) => void response.writeHead(method === "POST" ? 201 : 200).write("[")
+    )
+    for (const server of [silent, stalled]) {
+      const address = await listen(server, onTestFinished)
+      for (const line of ["vm list --timeout 1", "--timeout=1 vm list", "vm --timeout 1 create x"]) {
+        expect(await against(home, { address })(line)).toEqual(
+          unreachable(address, "No byte came for 1 s; --timeout S waits longer.")
+        )
+      }
+    }
+  })
+
+  it("waits for an answer that keeps arriving, however long it takes", async ({ onTestFinished }) => {
+    let sent = 0
+    const server = Http.createServer(async (_, response) => {
+      response.writeHead(200, { "content-type": "application/json" }).write("[")
+      for (; sent < 30; sent++) {
+        await sleep(100)
+        response.write(" ")
+      }
+      response.end("]")
+    })
+    const address = await listen(server, onTestFinished)
+    // Three times the limit, a tenth of it between two bytes.
+    expect(await against(home, { address })("vm list --timeout 1")).toEqual(printed("No VMs found.\n"))
+    expect(sent).toBe(30)
+  })
+
+  const reasons: Readonly<Record<string, readonly [reason: string, answer: (socket: Net.Socket) => void]>> = {
+    "is closed": ["The connection was closed before an answer came.", (socket) => socket.end()],
+    "is reset": ["The connection was closed before an answer came.", (socket) => socket.resetAndDestroy()],
+    "speaks another protocol": [
+      "What listens there does not speak HTTP, or is not nexusd.",
+      (socket) => socket.end("SSH-2.0-OpenSSH_9.2\r\n")
+    ],
+    "sends a head of 64 KiB": [
+      "The head of the answer is larger than 16 KiB: what listens there is not nexusd.",
+      (socket) => socket.end(`HTTP/1.1 200 OK\r\nx-long: ${"x".repeat(65_536)}\r\n\r\n`)
+    ]
+  }
+  for (const [title, [reason, answer]] of Object.entries(reasons)) {
+    it(`exit 3, with the reason: the connection ${title}`, async ({ onTestFinished }) => {
+      const server = Net.createServer((socket) => void socket.once("data", () => answer(socket)))
+      const address = await listen(server, onTestFinished)
+      expect(await against(home, { address })("vm list")).toEqual(unreachable(address, reason))
+    })
+  }
+
+  it("exit 3, with the reason: the host is unknown", async () => {
+    // RFC 6761: no name under .invalid exists.
+    const { code, stderr } = await against(home, { address: "nexus.invalid:9600" })("vm list")
+    expect(stderr).toMatch(
+      /^Error: cannot connect to Nexus daemon at nexus\.invalid:9600\n {2}(Unknown host|Host) "nexus\.invalid"[^\n]+\n$/
+    )
+    expect(code).toBe(3)
+  })
+
+  it("exit 3: no such socket", async () => {
+    const address = `unix:${home.path}/none.sock`
+    expect(await against(home, { address })("vm list")).toEqual(unreachable(address))
   })
 
   it("exit 130: interrupted while it waits", async ({ onTestFinished }) => {
@@ -435,6 +500,12 @@ describe.concurrent("what nexusctl takes for a usage error", () => {
     ["status --daemon nowhere", "nexusctl status", "nowhere", "HOST:PORT"],
     ["status --daemon 127.0.0.1:65536", "nexusctl status", "65536", "HOST:PORT"],
     ["status --daemon http://127.0.0.1:9600", "nexusctl status", "http://127.0.0.1:9600", "HOST:PORT"],
+    ["vm list --limit 0", "nexusctl vm list", "--limit", "got 0", "1 to"],
+    ["vm list --limit -1", "nexusctl vm list", "--limit", "-1", "1 to"],
+    ["vm list --limit 1.5", "nexusctl vm list", "--limit", "1.5", "1 to"],
+    ["status --timeout 0", "nexusctl status", "--timeout", "got 0", "1 to 3600"],
+    ["status --timeout 3601", "nexusctl status", "--timeout", "3601", "1 to 3600"],
+    ["vm --timeout 5s list", "nexusctl vm list", "--timeout", "5s", "1 to 3600"],
     ["status --daemon", "nexusctl status", "--daemon"],
     ["status --daemon 127.0.0.1:1 --daemon 127.0.0.1:2", "nexusctl status", "--daemon"]
   ]
@@ -521,39 +592,203 @@ describe.concurrent("where nexusctl looks for the daemon", () => {
     expect(await run(home, "vm --config list list")).toEqual(unreachable("127.0.0.1:2"))
   })
 
-  for (const [title, file, content] of [
-    ["is not there", undefined, undefined],
-    ["is not YAML", "bad.yaml", "daemon: ["],
-    ["has an unknown key", "bad.yaml", "deamon: 127.0.0.1:2"],
-    ["has a bad address", "bad.yaml", "daemon: nowhere"],
-    ["has an address that is a number", "bad.yaml", "daemon: 9600"],
-    ["is a list", "bad.yaml", "- daemon"],
-    ["is a folder", "bad.yaml/inside", ""]
-  ] as const) {
-    it(`is the default, with a warning, when the file that --config names ${title}`, async ({ onTestFinished }) => {
+  const unusable: ReadonlyArray<
+    readonly [title: string, content: string | Uint8Array, ...says: ReadonlyArray<string>]
+  > = [
+    ["is not YAML", "daemon: [\n", "line 2"],
+    ["is indented by a tab", "daemon:\n\t127.0.0.1:2\n", "line 2"],
+    ["has an unknown key", "deamon: 127.0.0.1:2\n", "deamon"],
+    ["has an unknown key without a value", "deamon:\n", "deamon"],
+    ["has the key __proto__", "__proto__: { daemon: 127.0.0.1:2 }\n", "__proto__"],
+    ["has a merge key", "<<: { daemon: 127.0.0.1:2 }\n", "<<"],
+    ["has a key twice", "daemon: 127.0.0.1:2\ndaemon: 127.0.0.1:3\n", "daemon"],
+    ["has a key without a value", "daemon:\n", "daemon"],
+    ["has a bad address", "daemon: nowhere\n", "daemon", "nowhere"],
+    ["has an address that is a number", "daemon: 9600\n", "daemon", "9600"],
+    ["has an empty token_file", "token_file: ''\n", "token_file"],
+    ["has an unknown tag", "daemon: !env 127.0.0.1:2\n", "!env"],
+    ["is a set", "!!set { daemon }\n", "!!set"],
+    ["is a list", "- daemon\n", "daemon"],
+    ["holds two documents", "daemon: 127.0.0.1:2\n---\ndaemon: 127.0.0.1:3\n", "found several"],
+    [
+      "multiplies aliases",
+      `a: &a [${"x,".repeat(50)}]\nb: &b [${"*a,".repeat(50)}]\nc: [${"*b,".repeat(50)}]\n`,
+      "alias"
+    ],
+    ["is not UTF-8", new Uint8Array([0x64, 0xff, 0xfe]), "UTF-8"],
+    ["is larger than 1 MiB", `#${"x".repeat(1024 * 1024)}\n`, "1048576 bytes"]
+  ]
+
+  /** The default daemon would answer, and hears of nothing: neither it nor any other is asked. */
+  const expectRefused = async (home: Home, line: string, ...says: ReadonlyArray<string>) => {
+    const { code, stderr, stdout } = await run(home, line)
+    expect(stderr).toMatch(/^Error: [^\n]+\n$/)
+    expect(stderr).not.toMatch(/readonly|<->|Error: .*Error/)
+    for (const part of says) expect(stderr).toContain(part)
+    expect({ code, stdout }).toEqual({ code: 2, stdout: "" })
+  }
+
+  for (const [title, content, ...says] of unusable) {
+    it(`exit 2, and nothing is sent: the file ${title}`, async ({ onTestFinished }) => {
       const home = makeHome(onTestFinished)
-      if (file !== undefined) home.write(file, content)
-      const { address, code, stderr } = tried(await run(home, "version --config bad.yaml"))
-      expect(stderr).toMatch(/^Warning: [^\n]*bad\.yaml[^\n]*\n$/)
-      expect(stderr).not.toMatch(/readonly|<->|\{/)
-      expect({ address, code }).toEqual({ address: "127.0.0.1:9600", code: 0 })
+      const named = home.write("bad.yaml", content)
+      await expectRefused(home, `version --config ${named}`, named, ...says)
+      const file = home.write("config/nexusctl/config.yaml", content)
+      await expectRefused(home, "vm delete x --yes", file, ...says)
     })
   }
 
-  it("is the default, with a warning, when the default file can't be used", async ({ onTestFinished }) => {
+  const places: ReadonlyArray<readonly [title: string, make: (home: Home, path: string) => unknown, reason: string]> = [
+    ["a directory", (_, path) => mkdirSync(path), "found a directory"],
+    ["a FIFO", (home, path) => start(home, "mkfifo", [path]).ended, "found a FIFO"],
+    ["a device", (_, path) => symlinkSync("/dev/zero", path), "found a device"],
+    ["a symbolic link that leads nowhere", (_, path) => symlinkSync("nowhere", path), "symbolic link"]
+  ]
+  for (const [title, make, reason] of places) {
+    it(`exit 2, at once: the file is ${title}`, async ({ onTestFinished }) => {
+      const home = makeHome(onTestFinished)
+      mkdirSync(join(home.path, "config/nexusctl"), { recursive: true })
+      const file = join(home.path, "config/nexusctl/config.yaml")
+      await make(home, file)
+      await expectRefused(home, "vm list", file, reason)
+      await expectRefused(home, `vm list --config ${file}`, file, reason)
+      rmSync(file, { recursive: true })
+      await make(home, join(home.path, "token"))
+      await expectRefused(home, "vm list --token-file token", "token", reason)
+      home.write("config/nexusctl/config.yaml", "token_file: ~/token\n")
+      await expectRefused(home, "vm list", join(home.path, "token"), reason)
+    })
+  }
+
+  it("exit 2: the folder of the default file is a symbolic link that leads nowhere", async ({ onTestFinished }) => {
     const home = makeHome(onTestFinished)
-    const file = home.write("config/nexusctl/config.yaml", "daemon: nowhere\n")
-    const { address, code, stderr } = tried(await run(home, "version"))
-    expect({ address, code }).toEqual({ address: "127.0.0.1:9600", code: 0 })
-    expect(stderr).toMatch(/^Warning: [^\n]+\n$/)
-    for (const part of [file, "daemon", "nowhere"]) expect(stderr).toContain(part)
+    mkdirSync(join(home.path, "config"))
+    symlinkSync("../dotfiles", join(home.path, "config/nexusctl"))
+    await expectRefused(home, "vm list", "config/nexusctl/config.yaml", "symbolic link")
+  })
+
+  it("exit 2: the file that --config names is missing", async ({ onTestFinished }) => {
+    await expectRefused(makeHome(onTestFinished), "vm list --config missing.yaml", "missing.yaml", "no such file")
+  })
+
+  it.skipIf(process.getuid?.() === 0)("exit 2: the file may not be read", async ({ onTestFinished }) => {
+    const home = makeHome(onTestFinished)
+    const file = home.write("config/nexusctl/config.yaml", "daemon: 127.0.0.1:2\n")
+    chmodSync(file, 0)
+    await expectRefused(home, "vm list", file, "permission denied")
+  })
+
+  it("takes ~/ in an option for the home folder", async ({ onTestFinished }) => {
+    const home = makeHome(onTestFinished)
+    home.write("other.yaml", 'daemon: "127.0.0.1:2"\n')
+    expect(tried(await run(home, "version --config=~/other.yaml"))).toEqual(found("127.0.0.1:2"))
+  })
+})
+
+describe.concurrent("the token that nexusctl sends", () => {
+  for (const [title, token] of [
+    ["a line feed", "secret-token\nsecret"],
+    ["a blank", "secret token"],
+    ["a letter beyond ASCII", "secret-tokén"]
+  ] as const) {
+    it(`exit 2, without showing it: NEXUS_TOKEN holds ${title}`, async ({ onTestFinished }) => {
+      const result = await run(makeHome(onTestFinished), "vm list", { env: { NEXUS_TOKEN: token } })
+      expect(result.stderr).toMatch(/^Error: NEXUS_TOKEN: expected [^\n]+\n$/)
+      expect(result.stderr).not.toContain("secret")
+      expect(result).toMatchObject({ code: 2, stdout: "" })
+    })
+  }
+
+  it("exit 1: none at all and a wrong one are told apart", async ({ onTestFinished }) => {
+    const home = makeHome(onTestFinished)
+    const { code, stdout } = await start(home, process.execPath, [programs.nexusd, "token", "new", "token"]).ended
+    expect({ code, stdout }).toMatchObject({ code: 0, stdout: expect.stringContaining(join(home.path, "token")) })
+    const daemon = await startDaemon(home, { env: { NEXUS_API_TOKEN_FILE: "~/token" } })
+    const listed = (token: string) =>
+      run(home, "vm list", { env: { NEXUS_DAEMON: daemon.address, NEXUS_TOKEN: token } })
+    const how = "(NEXUS_TOKEN, or --token-file PATH)"
+    expect(await listed("")).toEqual(
+      failed(
+        1,
+        `Error: cannot list VMs\n  this daemon asks for its token: send it as Authorization: Bearer TOKEN ${how}\n`
+      )
+    )
+    expect(await listed("0123456789abcdef")).toEqual(
+      failed(1, `Error: cannot list VMs\n  the Authorization header does not hold this daemon's token ${how}\n`)
+    )
+    expect(await run(home, `vm list --daemon ${daemon.address} --token-file=~/token`)).toEqual(
+      printed("No VMs found.\n")
+    )
+  })
+
+  it("nexusd token new leaves a file that exists as it is, and says so", async ({ onTestFinished }) => {
+    const home = makeHome(onTestFinished)
+    const file = home.write("token", "mine\n")
+    const { code, stderr } = await start(home, process.execPath, [programs.nexusd, "token", "new", file]).ended
+    expect(stderr).toBe(`Error: ${file} exists already and was not changed: name another file, or remove it first\n`)
+    expect(code).toBe(1)
+    expect(readFileSync(file, "utf8")).toBe("mine\n")
+  })
+})
+
+describe.concurrent("vm list --limit", () => {
+  it("shows the newest records, page by page", async ({ onTestFinished }) => {
+    const home = makeHome(onTestFinished)
+    const daemon = await startDaemon(home)
+    withDatabase(join(home.path, "state/nexus/nexus.db"), (database) =>
+      database.exec(`
+        WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2500)
+        INSERT INTO vms (id, name, role, state, cid, vcpu_count, mem_size_mib, created_at, updated_at)
+        SELECT printf('00000000-0000-4000-8000-%012d', i), 'vm-' || i, 'work', 'created', i + 2, 1, 128, i, i FROM n
+      `)
+    )
+    const names = async (line: string) => {
+      const { stderr, stdout } = await against(home, daemon)(line)
+      expect(stderr).toBe("")
+      return (JSON.parse(stdout) as ReadonlyArray<{ readonly name: string }>).map(({ name }) => name)
+    }
+    const newest = (count: number) => Array.from({ length: count }, (_, index) => `vm-${2500 - index}`)
+    for (const [limit, count] of [
+      [1, 1],
+      [1000, 1000],
+      [2001, 2001],
+      [9000, 2500]
+    ] as const) {
+      expect(await names(`vm list -o json --limit ${limit}`)).toEqual(newest(count))
+    }
+    expect(await names("vm list -o json --limit 3 --role portal")).toEqual([])
+  })
+
+  it("exit 1: the daemon's next page can't be asked for", async ({ onTestFinished }) => {
+    const server = Http.createServer((_, response) =>
+      response.writeHead(200, { link: '</v1/vms?cursor=abc>; rel="next"' }).end(
+        JSON.stringify([
+          {
+            id: "i",
+            name: "n",
+            role: "work",
+            state: "created",
+            cid: 3,
+            vcpu_count: 1,
+            mem_size_mib: 128,
+            created_at: 1,
+            updated_at: 1
+          }
+        ])
+      )
+    )
+    const result = await against(makeHome(onTestFinished), { address: await listen(server, onTestFinished) })(
+      "vm list --limit 2"
+    )
+    expect(result.stderr).toMatch(/^Error: cannot list VMs\n {2}[^\n]+\n$/)
+    expect(result.code).toBe(1)
   })
 })
 
 describe.concurrent("nexusctl's help", () => {
   const home = makeHome(afterAll)
 
-  const globals = ["--config PATH", "--daemon HOST:PORT", "127.0.0.1:9600"]
+  const globals = ["--config PATH", "--daemon HOST:PORT", "127.0.0.1:9600", /--timeout S +.*1 to 3600\b.*default: 5\b/]
   const roles = "--role portal | work | service"
   const pages: ReadonlyArray<readonly [line: string, usage: string, ...says: ReadonlyArray<string | RegExp>]> = [
     ["", "<COMMAND>", "status", "version", "vm create", "vm list", "vm inspect", "vm delete"],
@@ -571,7 +806,14 @@ describe.concurrent("nexusctl's help", () => {
       "--output text | json",
       /NAME> +.*1 to 63 characters/
     ],
-    ["vm list", "vm list", roles, "--state created | running | stopped | crashed | failed", "--output text | json"],
+    [
+      "vm list",
+      "vm list",
+      roles,
+      "--limit N",
+      "--state created | running | stopped | crashed | failed",
+      "--output text | json"
+    ],
     ["vm inspect", "vm inspect", "<NAME|ID>", "--output text | json"],
     ["vm delete", "vm delete", "<NAME|ID>", "-y, --yes"]
   ]

@@ -83,6 +83,21 @@ describe.concurrent("nexusd's command line", () => {
   }
 })
 
+describe.concurrent("nexusd migrate's command line", () => {
+  for (const [args, missing] of [
+    [["migrate"], "--from and --to"],
+    [["migrate", "--from", "a.db"], "--to"]
+  ] as const) {
+    it(`names what is missing: ${args.join(" ")}`, async ({ onTestFinished }) => {
+      expect(await runDaemon(makeHome(onTestFinished), { args })).toEqual({
+        code: 2,
+        stdout: "",
+        stderr: `Error: missing ${missing}\n  See: nexusd migrate --help\n`
+      })
+    })
+  }
+})
+
 describe.concurrent("nexusd's settings", () => {
   it("has a default for each, and makes the database's folder", async ({ onTestFinished }) => {
     const home = makeHome(onTestFinished)
@@ -186,6 +201,31 @@ describe.concurrent("nexusd's settings", () => {
     expect(await quiet.ended).toEqual({ code: 0, stdout: "", stderr: "" })
   })
 
+  it("refuses at once a FIFO as --config or as the token file", async ({ onTestFinished }) => {
+    const home = makeHome(onTestFinished)
+    await start(home, "mkfifo", ["fifo"]).ended
+    expectRefusal(await runDaemon(home, { args: ["--config", "fifo"] }), "fifo", "found a FIFO")
+    const env = { NEXUS_API_TOKEN_FILE: join(home.path, "fifo") }
+    expectRefusal(await runDaemon(home, { env }), "fifo", "found a FIFO")
+  })
+
+  it("takes ~/ for the home folder, in the file, the environment and options", async ({ onTestFinished }) => {
+    const home = makeHome(onTestFinished)
+    home.write("other.yaml", "database:\n  url: ~/in-file.db\n")
+    const paths = [
+      [{ args: ["--config=~/other.yaml"] }, "in-file.db"],
+      [{ env: { NEXUS_DATABASE_URL: "~/in-environment.db" } }, "in-environment.db"],
+      [{ args: ["--db=~/in-option.db"] }, "in-option.db"]
+    ] as const
+    for (const [options, name] of paths) {
+      const daemon = await startDaemon(home, options)
+      expect((await call(daemon, "GET", "/v1/health")).body).toMatchObject({
+        database: { path: join(home.path, name) }
+      })
+      await daemon.stop()
+    }
+  })
+
   it("refuses a file that --config names and that is not there", async ({ onTestFinished }) => {
     const home = makeHome(onTestFinished)
     expectRefusal(await runDaemon(home, { args: ["--config", "missing.yaml"] }), "missing.yaml")
@@ -204,6 +244,10 @@ describe.concurrent("nexusd's settings", () => {
     { title: "a port too high", config: 'api:\n  listen: "127.0.0.1:65536"\n', says: ["api.listen", "65536"] },
     { title: "an address that is a number", config: "api:\n  listen: 9600\n", says: ["api.listen", "9600"] },
     { title: "an empty database path", config: 'database:\n  url: ""\n', says: ["database.url"] },
+    { title: "two documents", config: "log:\n---\nlog:\n", says: ["found several"] },
+    { title: "a key without a value", config: "api:\n  listen:\n", says: ["api.listen"] },
+    { title: "an unknown tag", config: "api: !env x\n", says: ["!env"] },
+    { title: "more than 1 MiB", config: `#${"x".repeat(1024 * 1024)}\n`, says: ["1048576 bytes"] },
     { title: "an unknown log level", config: "log:\n  level: loud\n", says: ["log.level", "loud", "debug"] }
   ]) {
     it(`refuses ${title} in nexus.yaml, naming file and key`, async ({ onTestFinished }) => {

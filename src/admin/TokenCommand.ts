@@ -1,9 +1,11 @@
+import * as Path from "node:path"
 import * as Args from "@effect/cli/Args"
 import * as Command from "@effect/cli/Command"
 import * as Effect from "effect/Effect"
 import { defaultTokenPath } from "../services/Config.js"
 import { printLines } from "../system/StandardStreams.js"
 import { newToken } from "../system/Token.js"
+import { expandHome } from "../system/UserFolders.js"
 
 /** `nexusd token new`. */
 export const tokenNewCommand = Command.make(
@@ -14,8 +16,9 @@ export const tokenNewCommand = Command.make(
       Args.withDefault(defaultTokenPath())
     )
   },
-  ({ file }) =>
+  (given) =>
     Effect.gen(function* () {
+      const file = Path.resolve(expandHome(given.file))
       yield* newToken(file)
       yield* printLines([
         `Made ${file}`,

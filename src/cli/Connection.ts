@@ -1,17 +1,21 @@
 import * as Path from "node:path"
+import * as HttpIncomingMessage from "@effect/platform/HttpIncomingMessage"
 import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { Address, defaultAddress } from "../domain/Address.js"
+import { boundedInt } from "../domain/Bounds.js"
 import { NexusClient } from "../http/Client.js"
-import { BadConfig, explain, isMissing, readConfigFile, settings } from "../system/ConfigFile.js"
-import { printErrorLines } from "../system/StandardStreams.js"
-import { readToken } from "../system/Token.js"
+import { BadConfig, explain, readConfigFile, settings } from "../system/ConfigFile.js"
+import { readToken, tokenFromEnvironment } from "../system/Token.js"
 import { configFolder } from "../system/UserFolders.js"
 import { type Attempt, type CallError, type CommandFailed, DaemonSilent, explainCall } from "./Failure.js"
+import { silenceAgent } from "./SilenceAgent.js"
 
 /** What `config.yaml` may hold. */
 const Settings = Schema.Struct({
@@ -19,11 +23,15 @@ const Settings = Schema.Struct({
   token_file: Schema.optionalWith(Schema.NonEmptyString, { exact: true })
 }).annotations(settings)
 
+/** How long the daemon may send nothing. */
+export const SilenceSeconds = boundedInt(1, 3600, "Seconds without a byte after which the daemon counts as unreachable")
+export const defaultSilenceSeconds = 5
+
+/** The longest answer that is read: some 900,000 records */
+const maxAnswerBytes = 256_000_000
+
 /** Where settings are looked for when no file is named. */
 export const defaultConfigPath = (): string => Path.join(configFolder(), "nexusctl", "config.yaml")
-
-/** How long the daemon may take to answer. */
-const patience = "5 seconds"
 
 /** The daemon that a command speaks to. */
 export class Connection extends Context.Tag("nexus/Connection")<
@@ -42,19 +50,6 @@ export class Connection extends Context.Tag("nexus/Connection")<
   }
 >() {}
 
-/** The file's settings; a file that can't be used is warned of, and holds none. */
-const fromFile = (path: string | undefined) =>
-  readConfigFile(path ?? defaultConfigPath(), Settings).pipe(
-    Effect.catchAll((error) =>
-      Effect.as(
-        path === undefined && isMissing(error.cause)
-          ? Effect.void
-          : printErrorLines([`Warning: ${error.message}; defaults apply`]),
-        {} as typeof Settings.Type
-      )
-    )
-  )
-
 const fromEnvironment = Effect.suspend(() => {
   const value = process.env["NEXUS_DAEMON"]
   return value === undefined || value === ""
@@ -70,29 +65,37 @@ interface Flags {
   readonly config: string | undefined
   readonly daemon: Address | undefined
   readonly tokenFile: string | undefined
+  readonly timeout: number
 }
 
-/** node:http; a Unix socket is its agent's business, not the URL's. */
-const httpClient = (address: Address) => {
-  const agent = { keepAlive: false, ...("path" in address ? { socketPath: address.path } : {}) }
-  return NodeHttpClient.layerWithoutAgent.pipe(Layer.provide(NodeHttpClient.makeAgentLayer(agent)))
-}
-
-/** Finds the daemon and its token: the command line beats the environment, which beats the file, which beats the default. */
+/**
+ * Finds the daemon and its token. Precedence: flag > environment > file > default. Fails with `BadConfig` rather than
+ * fall back to another daemon than the user meant.
+ */
 export const layer = (flags: Flags) =>
   Layer.effect(
     Connection,
     Effect.gen(function* () {
-      const file = yield* fromFile(flags.config)
+      const file = yield* readConfigFile(flags.config, defaultConfigPath(), Settings)
       const address = flags.daemon ?? (yield* fromEnvironment) ?? file.daemon ?? defaultAddress
-      const tokenFile = flags.tokenFile ?? (process.env["NEXUS_TOKEN"] === undefined ? file.token_file : undefined)
-      const token = tokenFile === undefined ? process.env["NEXUS_TOKEN"] : yield* readToken(tokenFile)
-      const client = NexusClient.layer(address, token).pipe(Layer.provide(httpClient(address)))
+      const environmentToken = flags.tokenFile === undefined ? yield* tokenFromEnvironment("NEXUS_TOKEN") : undefined
+      const tokenFile = flags.tokenFile ?? file.token_file
+      const token = environmentToken ?? (tokenFile === undefined ? undefined : yield* readToken(tokenFile))
       const attempt: Connection["Type"]["attempt"] = (request) =>
-        Effect.flatMap(NexusClient, request).pipe(
-          Effect.provide(client),
-          Effect.timeoutFail({ duration: patience, onTimeout: () => new DaemonSilent() })
-        )
+        Effect.gen(function* () {
+          const silence = yield* Deferred.make<never, DaemonSilent>()
+          const onSilence = () =>
+            Deferred.unsafeDone(silence, Effect.fail(new DaemonSilent({ seconds: flags.timeout })))
+          const client = NexusClient.layer(address, token).pipe(
+            Layer.provide(NodeHttpClient.layerWithoutAgent),
+            Layer.provide(silenceAgent(address, flags.timeout, onSilence))
+          )
+          return yield* Effect.flatMap(NexusClient, request).pipe(
+            Effect.provide(client),
+            HttpIncomingMessage.withMaxBodySize(Option.some(maxAnswerBytes)),
+            Effect.raceFirst(Deferred.await(silence))
+          )
+        })
       return Connection.of({
         address,
         attempt,

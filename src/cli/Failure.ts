@@ -3,8 +3,10 @@ import type * as HttpClientError from "@effect/platform/HttpClientError"
 import * as Data from "effect/Data"
 import type * as ParseResult from "effect/ParseResult"
 import { type Address, formatAddress } from "../domain/Address.js"
+import { show } from "../domain/Bounds.js"
 import type { ApiError } from "../http/ApiErrors.js"
 import { ExitCode } from "../system/ExitCode.js"
+import { systemErrorMessage } from "../system/SystemError.js"
 
 /** A failed command as its user sees it: the lines on stderr, and the exit code. */
 export class CommandFailed extends Data.TaggedError("CommandFailed")<{
@@ -12,8 +14,8 @@ export class CommandFailed extends Data.TaggedError("CommandFailed")<{
   readonly exitCode: ExitCode
 }> {}
 
-/** The daemon took the call and said nothing. */
-export class DaemonSilent extends Data.TaggedError("DaemonSilent") {}
+/** No byte came from the daemon for that long. */
+export class DaemonSilent extends Data.TaggedError("DaemonSilent")<{ readonly seconds: number }> {}
 
 /** Whatever a call of the client can fail with. */
 export type CallError =
@@ -26,17 +28,47 @@ export type CallError =
 const failed = (exitCode: ExitCode, ...lines: ReadonlyArray<string>) =>
   new CommandFailed({ lines: lines.map((line, index) => (index === 0 ? `Error: ${line}` : `  ${line}`)), exitCode })
 
+/** Nothing listens at the address: what else can be said of an unreachable daemon comes in place of these lines. */
+const notRunning = [
+  "  The daemon does not appear to be running.",
+  "",
+  "  Start it: systemctl --user start nexus.service"
+] as const
+
 /** The daemon can't be reached. */
-const unreachable = (address: Address) =>
+const unreachable = (address: Address, reason: string | undefined) =>
   new CommandFailed({
     lines: [
       `Error: cannot connect to Nexus daemon at ${formatAddress(address)}`,
-      "  The daemon does not appear to be running.",
-      "",
-      "  Start it: systemctl --user start nexus.service"
+      ...(reason === undefined ? notRunning : [`  ${reason}`])
     ],
     exitCode: ExitCode.unreachable
   })
+
+/** Why no answer came, by the code of node:http's error; `undefined` when nothing listens. */
+const connectReason = (address: Address, cause: unknown): string | undefined => {
+  const code = cause instanceof Error && "code" in cause ? String(cause.code) : ""
+  const host = "path" in address ? address.path : address.host
+  switch (code) {
+    case "ECONNREFUSED":
+    case "ENOENT":
+    case "ENOTDIR":
+      return undefined
+    case "ENOTFOUND":
+      return `Unknown host ${show(host)}: check the address.`
+    case "EAI_AGAIN":
+      return `Host ${show(host)} can't be resolved at present: the name server does not answer.`
+    case "ECONNRESET":
+    case "EPIPE":
+      return "The connection was closed before an answer came."
+    case "HPE_HEADER_OVERFLOW":
+      return "The head of the answer is larger than 16 KiB: what listens there is not nexusd."
+    default:
+      return code.startsWith("HPE_")
+        ? "What listens there does not speak HTTP, or is not nexusd."
+        : `The connection failed: ${systemErrorMessage(cause)}.`
+  }
+}
 
 /** What could not be done, as the first line of the message says it: `cannot create VM "web"`. */
 export interface Attempt {
@@ -49,9 +81,11 @@ export interface Attempt {
 export const explainCall = (address: Address, { doing, vm }: Attempt, error: CallError): CommandFailed => {
   switch (error._tag) {
     case "DaemonSilent":
-      return unreachable(address)
+      return unreachable(address, `No byte came for ${error.seconds} s; --timeout S waits longer.`)
     case "RequestError":
-      return error.reason === "Transport" ? unreachable(address) : failed(ExitCode.failure, doing, error.message)
+      return error.reason === "Transport"
+        ? unreachable(address, connectReason(address, error.cause))
+        : failed(ExitCode.failure, doing, error.message)
     case "NotFound":
       return failed(ExitCode.notFound, vm === undefined ? error.error : `VM "${vm}" not found`)
     case "Conflict":

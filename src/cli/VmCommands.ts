@@ -1,9 +1,25 @@
 import * as Command from "@effect/cli/Command"
 import * as Options from "@effect/cli/Options"
+import type { HttpClientResponse } from "@effect/platform/HttpClientResponse"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
-import { CreateVm, createDefaults, MemSizeMib, VcpuCount, VmName, VmRole, VmState } from "../domain/Vm.js"
+import { boundedInt } from "../domain/Bounds.js"
+import {
+  CreateVm,
+  cidRange,
+  createDefaults,
+  MemSizeMib,
+  VcpuCount,
+  type Vm,
+  type VmCursor,
+  type VmFilter,
+  VmName,
+  VmRole,
+  VmState
+} from "../domain/Vm.js"
+import { NexusClient } from "../http/Client.js"
 import { ExitCode } from "../system/ExitCode.js"
 import { printLines } from "../system/StandardStreams.js"
 import { Connection } from "./Connection.js"
@@ -39,23 +55,51 @@ export const createCommand = Command.make(
     })
 ).pipe(Command.withDescription("Create a VM record"))
 
+/** There are no more records than CIDs. */
+const Limit = boundedInt(1, cidRange.max - cidRange.min + 1, "The most records to show, the newest ones")
+
+/** The most records that the API sends as one page. */
+const pageLimit = 1000
+
+/** Fails when a daemon's `Link` header holds a cursor of another kind. */
+const nextPage = (response: HttpClientResponse) =>
+  Effect.try({ try: () => NexusClient.nextPage(response), catch: (error) => error }).pipe(
+    Effect.catchAll((error) => (ParseResult.isParseError(error) ? Effect.fail(error) : Effect.die(error)))
+  )
+
+/** The `limit` newest records, page by page. A daemon that does not know `limit` sends all of them as one page. */
+const newest = (client: NexusClient["Type"], filter: VmFilter, limit: number) =>
+  Effect.gen(function* () {
+    const found: Array<Vm> = []
+    let cursor: VmCursor | undefined
+    do {
+      const [page, response] = yield* client.vms.list({
+        urlParams: { ...filter, limit: Math.min(limit - found.length, pageLimit), ...(cursor && { cursor }) },
+        withResponse: true
+      })
+      for (const vm of page) found.push(vm)
+      cursor = page.length === 0 ? undefined : yield* nextPage(response)
+    } while (cursor !== undefined && found.length < limit)
+    return found.slice(0, limit)
+  })
+
 export const listCommand = Command.make(
   "list",
   {
     role: Options.optional(schemaOption("role", roleWords, VmRole)),
     state: Options.optional(schemaOption("state", stateWords, VmState)),
+    limit: Options.optional(schemaOption("limit", "N", Limit)),
     output: outputOption
   },
-  ({ output, role, state }) =>
+  ({ limit, output, role, state }) =>
     Effect.gen(function* () {
       const { call } = yield* Connection
+      const filter = {
+        ...(Option.isSome(role) ? { role: role.value } : {}),
+        ...(Option.isSome(state) ? { state: state.value } : {})
+      }
       const vms = yield* call({ doing: "cannot list VMs" }, (client) =>
-        client.vms.list({
-          urlParams: {
-            ...(Option.isSome(role) ? { role: role.value } : {}),
-            ...(Option.isSome(state) ? { state: state.value } : {})
-          }
-        })
+        Option.isSome(limit) ? newest(client, filter, limit.value) : client.vms.list({ urlParams: filter })
       )
       yield* print(output, vms, () => (vms.length === 0 ? ["No VMs found."] : vmTable(vms)))
     })

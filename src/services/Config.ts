@@ -5,7 +5,7 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { Address, defaultAddress, formatAddress, isLocal } from "../domain/Address.js"
 import { boundedInt, oneOf } from "../domain/Bounds.js"
-import { BadConfig, explain, isMissing, readConfigFile, settings } from "../system/ConfigFile.js"
+import { BadConfig, explain, readConfigFile, settings } from "../system/ConfigFile.js"
 import { decodeText } from "../system/SchemaText.js"
 import { readToken } from "../system/Token.js"
 import { configFolder, stateFolder } from "../system/UserFolders.js"
@@ -29,8 +29,16 @@ const keys = {
 } as const
 
 const exact = { exact: true } as const
+/** A section without a key under it is `null` in YAML. */
 const section = <F extends Schema.Struct.Fields>(fields: F) =>
-  Schema.optionalWith(Schema.partialWith(Schema.Struct(fields), exact).annotations(settings), exact)
+  Schema.optionalWith(
+    Schema.transform(Schema.Unknown, Schema.partialWith(Schema.Struct(fields), exact).annotations(settings), {
+      strict: false,
+      decode: (content) => content ?? {},
+      encode: (content) => content
+    }),
+    exact
+  )
 
 /** What nexus.yaml may hold. */
 const Settings = Schema.Struct({
@@ -67,14 +75,6 @@ const fromEnvironment = <A, I>(section: string, key: string, schema: Schema.Sche
         )
   })
 
-const fromFile = (path: string | undefined) =>
-  readConfigFile(path ?? defaultConfigPath(), Settings).pipe(
-    Effect.catchIf(
-      (error) => path === undefined && isMissing(error.cause),
-      () => Effect.succeed<typeof Settings.Type>({})
-    )
-  )
-
 /** An address that other machines reach is for those who hold the token. */
 const checkReach = (listen: Address, token: string | undefined) =>
   isLocal(listen) || token !== undefined
@@ -94,7 +94,7 @@ export interface Flags {
 /** Reads the settings: a flag beats the environment, which beats the file, which beats the default. */
 export const loadConfig = (flags: Flags): Effect.Effect<Config, BadConfig> =>
   Effect.gen(function* () {
-    const { api, database, log } = yield* fromFile(flags.config)
+    const { api, database, log } = yield* readConfigFile(flags.config, defaultConfigPath(), Settings)
     const listen = (yield* fromEnvironment("api", "listen", keys.api.listen)) ?? api?.listen
     const hosts = (yield* fromEnvironment("api", "allowed_hosts", keys.api.allowed_hosts)) ?? api?.allowed_hosts
     const connections =

@@ -1,6 +1,7 @@
 import * as Path from "node:path"
 import * as Data from "effect/Data"
 import * as Either from "effect/Either"
+import { expandHome } from "../system/UserFolders.js"
 import { isPostgresUrl, type PostgresTarget, parsePostgresUrl } from "./postgres/PostgresUrl.js"
 
 /** Where the records are kept: a SQLite file, or a PostgreSQL server. */
@@ -15,7 +16,7 @@ export const parseDatabase = (text: string): Either.Either<DatabaseChoice, strin
   if (isPostgresUrl(text)) return Either.map(parsePostgresUrl(text), (target) => Server({ target }))
   return /^[a-z][a-z0-9+.-]*:\/\//i.test(text)
     ? Either.left("expected a path or a postgres:// URL, got a URL of another kind")
-    : Either.right(File({ path: Path.resolve(text) }))
+    : Either.right(File({ path: Path.resolve(expandHome(text)) }))
 }
 
 /** How it is named to people; without a password. */

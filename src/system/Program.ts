@@ -71,6 +71,8 @@ const valueSuggestion = ({ globals, options }: CommandLine, problem: string): st
 
 const parseFailure = (line: CommandLine, error: ValidationError.ValidationError): Failure => {
   const problem = plain(error.error)
+  const missing = Array.from(problem.matchAll(/Expected to find option: '(--[\w-]+)'/g), ([, name]) => name)
+  if (missing.length > 0) return usageError(line.path, `missing ${missing.join(" and ")}`)
   return usageError(line.path, `${problem}${valueSuggestion(line, problem)}`)
 }
 

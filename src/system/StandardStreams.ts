@@ -1,10 +1,10 @@
 import { constants, existsSync, fstatSync, readFileSync, readlinkSync, writeSync } from "node:fs"
 import { constants as osConstants } from "node:os"
 import { isatty } from "node:tty"
-import { getSystemErrorMap } from "node:util"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import { ExitCode } from "./ExitCode.js"
+import { systemErrorMessage } from "./SystemError.js"
 import { escapeText, toSafeJson } from "./TerminalText.js"
 
 /** The output could not be written, as on a full disk. */
@@ -74,8 +74,8 @@ const write = (name: Name, text: string): Effect.Effect<void, NodeJS.ErrnoExcept
 const isReaderGone = ({ code }: NodeJS.ErrnoException): boolean =>
   code === "EPIPE" || code === "ECONNRESET" || code === "ERR_STREAM_DESTROYED"
 
-const reason = ({ code, errno, message }: NodeJS.ErrnoException): string =>
-  `${getSystemErrorMap().get(errno ?? 0)?.[1] ?? message}${code === undefined ? "" : ` (${code})`}`
+const reason = (error: NodeJS.ErrnoException): string =>
+  `${systemErrorMessage(error)}${error.code === undefined ? "" : ` (${error.code})`}`
 
 const writeStdout = (text: string): Effect.Effect<void, OutputFailed> =>
   write("stdout", text).pipe(

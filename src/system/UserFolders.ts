@@ -14,6 +14,10 @@ export const configFolder = (): string => folder("XDG_CONFIG_HOME", ".config")
 /** Where this user's programs keep what must outlive them. */
 export const stateFolder = (): string => folder("XDG_STATE_HOME", ".local/state")
 
+/** Replaces a leading `~/` by the user's home folder. Shells do so only where a word begins with it. */
+export const expandHome = (path: string): string =>
+  path.startsWith("~/") ? Path.join(Os.homedir(), path.slice(2)) : path
+
 /**
  * Makes a folder, and those above it that are missing, for their owner alone. One by one: Node's `recursive` hangs where a
  * file system, such as /proc, can't hold the folder.

@@ -76,7 +76,12 @@ export const checkAccess = (
     return new Forbidden({ error: "requests of web pages from other sites are refused" })
   }
   if (token !== undefined && !isPublic(request, publicPaths) && !isToken(authorization, token)) {
-    return new Unauthorized({ error: "this daemon asks for its token: send it as Authorization: Bearer TOKEN" })
+    return new Unauthorized({
+      error:
+        authorization === undefined
+          ? "this daemon asks for its token: send it as Authorization: Bearer TOKEN"
+          : "the Authorization header does not hold this daemon's token"
+    })
   }
   return undefined
 }
