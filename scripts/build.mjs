@@ -52,7 +52,7 @@ const common = {
 }
 
 /** What the daemon loads when it is wanted, each a bundle of its own: the docs page has 2 MB of script in it. */
-const apart = { "src/http/handlers/DocsPage.ts": "docs-page.cjs", "src/system/Tracing.ts": "tracing.cjs" }
+const apart = { "src/http/handlers/DocsPage.ts": "docs-page.cjs", "src/runtime/Tracing.ts": "tracing.cjs" }
 
 /** @type {import("esbuild").Plugin} */
 const leaveApart = {

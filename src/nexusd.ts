@@ -3,29 +3,29 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as LogLevel from "effect/LogLevel"
-import { backupCommand, checkCommand, restoreCommand } from "./admin/FileCommands.js"
-import { migrateCommand } from "./admin/MigrateCommand.js"
-import { nexusd, settingsOf } from "./admin/Nexusd.js"
-import { tokenCommand, tokenNewCommand } from "./admin/TokenCommand.js"
+import { backupCommand, checkCommand, restoreCommand } from "./cli/nexusd/FileCommands.js"
+import { migrateCommand } from "./cli/nexusd/MigrateCommand.js"
+import { nexusd, settingsOf } from "./cli/nexusd/RootCommand.js"
+import { tokenCommand, tokenNewCommand } from "./cli/nexusd/TokenCommand.js"
+import { commandTree } from "./cli/runner/CommandTree.js"
+import { main } from "./cli/runner/Program.js"
 import { formatAddress } from "./domain/Address.js"
 import { version } from "./domain/Version.js"
 import * as Server from "./http/Server.js"
 import { HttpApiServer } from "./http/server/HttpApiServer.js"
 import { checkAddress } from "./http/server/Listener.js"
+import { ExitCode } from "./runtime/ExitCode.js"
+import { logging } from "./runtime/Logging.js"
+import { tracesEndpoint } from "./runtime/TracesEndpoint.js"
 import type { Config } from "./services/Config.js"
-import { type DatabaseChoice, showDatabase } from "./services/DatabaseChoice.js"
-import type { DatabaseRefused } from "./services/DatabaseRefused.js"
+import type { DatabaseOpenError } from "./services/DatabaseOpenError.js"
+import { type DatabaseTarget, formatTarget } from "./services/DatabaseTarget.js"
 import * as PostgresDatabase from "./services/postgres/PostgresDatabase.js"
 import * as VmStorePostgres from "./services/postgres/VmStorePostgres.js"
-import type { StoreStatus } from "./services/StoreStatus.js"
+import type { StoreHealth } from "./services/StoreHealth.js"
 import * as Database from "./services/sqlite/Database.js"
 import * as VmStoreSqlite from "./services/sqlite/VmStoreSqlite.js"
 import type { VmStore } from "./services/VmStore.js"
-import { commandTree } from "./system/CommandTree.js"
-import { ExitCode } from "./system/ExitCode.js"
-import { logging } from "./system/Logging.js"
-import { main } from "./system/Program.js"
-import { tracesEndpoint } from "./system/TracesEndpoint.js"
 
 const levels = {
   debug: LogLevel.Debug,
@@ -40,13 +40,13 @@ const tracing = (endpoint: string | undefined) =>
     ? Layer.empty
     : Layer.unwrapEffect(
         Effect.map(
-          Effect.promise(() => import("./system/Tracing.js")),
+          Effect.promise(() => import("./runtime/Tracing.js")),
           ({ layer }) => layer(endpoint)
         )
       )
 
 /** The store that the settings choose. */
-const storeOf = (database: DatabaseChoice): Layer.Layer<VmStore | StoreStatus, DatabaseRefused> =>
+const storeOf = (database: DatabaseTarget): Layer.Layer<VmStore | StoreHealth, DatabaseOpenError> =>
   database._tag === "File"
     ? VmStoreSqlite.layer().pipe(Layer.provideMerge(Database.layer(database.path)))
     : VmStorePostgres.layer().pipe(Layer.provideMerge(PostgresDatabase.layer(database.target)))
@@ -60,7 +60,7 @@ const daemon = (config: Config, traces = tracesEndpoint()) => {
     Effect.gen(function* () {
       const { address } = yield* HttpApiServer
       const url = "path" in address ? formatAddress(address) : `http://${formatAddress(address)}`
-      yield* Effect.logInfo(`nexusd ${version} listening on ${url}, database ${showDatabase(config.database)}`)
+      yield* Effect.logInfo(`nexusd ${version} listening on ${url}, database ${formatTarget(config.database)}`)
     })
   )
   const launched = Layer.launch(started.pipe(Layer.provide(server), Layer.provide(tracing(traces))))

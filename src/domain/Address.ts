@@ -1,6 +1,6 @@
 import * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
-import { show } from "./Bounds.js"
+import { preview } from "./Schemas.js"
 
 /** An IPv6 host is held without its brackets. */
 const TcpAddress = Schema.Struct({ host: Schema.String, port: Schema.Number })
@@ -40,7 +40,7 @@ export const Address = Schema.transformOrFail(
             new ParseResult.Type(
               ast,
               text,
-              `expected HOST:PORT, such as 127.0.0.1:9600, or unix:/PATH, got ${show(text)}`
+              `expected HOST:PORT, such as 127.0.0.1:9600, or unix:/PATH, got ${preview(text)}`
             )
           )
         : ParseResult.succeed(address)

@@ -1,5 +1,5 @@
 import * as Schema from "effect/Schema"
-import { wholeNumber } from "./Bounds.js"
+import { wholeNumber } from "./Schemas.js"
 
 /** What the store says of itself when it answers. */
 export const DatabaseStatus = Schema.Struct({

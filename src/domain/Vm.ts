@@ -1,14 +1,14 @@
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as SchemaAST from "effect/SchemaAST"
-import { boundedInt, boundedIntFromText, oneOf, show, wholeNumber } from "./Bounds.js"
+import { boundedInt, boundedIntFromText, literals, preview, wholeNumber } from "./Schemas.js"
 
 /** What a VM is for: an entry point, a private office for an agent, or a service others share. */
-export const VmRole = oneOf(["portal", "work", "service"], "What the VM is for")
+export const VmRole = literals(["portal", "work", "service"], "What the VM is for")
 export type VmRole = typeof VmRole.Type
 
 /** Where a VM is in its life. Records are born `created`; nothing moves them on before Firecracker is driven. */
-export const VmState = oneOf(["created", "running", "stopped", "crashed", "failed"], "Where the VM is in its life")
+export const VmState = literals(["created", "running", "stopped", "crashed", "failed"], "Where the VM is in its life")
 export type VmState = typeof VmState.Type
 
 const nameRule =
@@ -19,7 +19,7 @@ export const VmName = Schema.String.pipe(
   Schema.pattern(
     /^(?![0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/,
     {
-      message: ({ actual }) => `${show(actual)} is not a VM name: ${nameRule}`,
+      message: ({ actual }) => `${preview(actual)} is not a VM name: ${nameRule}`,
       description: `The VM's name: ${nameRule}`,
       examples: ["my-vm"]
     }
@@ -86,7 +86,7 @@ const VmCursor: Schema.Schema<VmCursor, string> = Schema.transform(
   Schema.String.pipe(
     Schema.pattern(/^-?\d{1,15}\.\d{1,15}$/, {
       message: ({ actual }) =>
-        `${show(actual)} is not a cursor: take the one in the Link header (rel="next") of the page before`
+        `${preview(actual)} is not a cursor: take the one in the Link header (rel="next") of the page before`
     })
   ),
   Schema.Struct({ created_at: Schema.Number, sequence: Schema.Number }),

@@ -4,16 +4,16 @@ import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { Address, defaultAddress, formatAddress, isLocal } from "../domain/Address.js"
-import { boundedInt, oneOf } from "../domain/Bounds.js"
-import { BadConfig, explain, readConfigFile, settings } from "../system/ConfigFile.js"
-import { decodeText } from "../system/SchemaText.js"
-import { readToken } from "../system/Token.js"
-import { configFolder, stateFolder } from "../system/UserFolders.js"
-import { type DatabaseChoice, parseDatabase } from "./DatabaseChoice.js"
+import { boundedInt, literals } from "../domain/Schemas.js"
+import { BadConfig, formatParseError, readConfigFile, settings } from "../runtime/ConfigFile.js"
+import { decodeString } from "../runtime/SchemaInfo.js"
+import { readToken } from "../runtime/Token.js"
+import { configDir, stateDir } from "../runtime/XdgDirs.js"
+import { type DatabaseTarget, parseTarget } from "./DatabaseTarget.js"
 
 /** A path, or a URL that may hold a password: what is wrong with it is said without showing it. */
 const DatabaseUrl = Schema.NonEmptyString.pipe(
-  Schema.filter((text) => Option.getOrUndefined(Either.getLeft(parseDatabase(text))))
+  Schema.filter((text) => Option.getOrUndefined(Either.getLeft(parseTarget(text))))
 )
 
 /** Every setting, by section and key. `api.listen` is `NEXUS_API_LISTEN` in the environment. */
@@ -25,7 +25,7 @@ const keys = {
     token_file: Schema.NonEmptyString
   },
   database: { url: DatabaseUrl },
-  log: { level: oneOf(["debug", "info", "warning", "error"], "Log level") }
+  log: { level: literals(["debug", "info", "warning", "error"], "Log level") }
 } as const
 
 const exact = { exact: true } as const
@@ -53,15 +53,15 @@ export interface Config {
   readonly allowedHosts: ReadonlyArray<string>
   readonly maxConnections: number
   readonly token: string | undefined
-  readonly database: DatabaseChoice
+  readonly database: DatabaseTarget
   readonly logLevel: typeof keys.log.level.Type
 }
 
 /** Where settings are looked for when no file is named. */
-export const defaultConfigPath = (): string => Path.join(configFolder(), "nexus", "nexus.yaml")
+export const defaultConfigPath = (): string => Path.join(configDir(), "nexus", "nexus.yaml")
 /** Where the token is kept when the settings name no file. */
-export const defaultTokenPath = (): string => Path.join(configFolder(), "nexus", "token")
-const defaultDatabasePath = (): string => Path.join(stateFolder(), "nexus", "nexus.db")
+export const defaultTokenPath = (): string => Path.join(configDir(), "nexus", "token")
+const defaultDatabasePath = (): string => Path.join(stateDir(), "nexus", "nexus.db")
 
 const fromEnvironment = <A, I>(section: string, key: string, schema: Schema.Schema<A, I>) =>
   Effect.suspend(() => {
@@ -70,8 +70,8 @@ const fromEnvironment = <A, I>(section: string, key: string, schema: Schema.Sche
     return text === undefined || text === ""
       ? Effect.succeed(undefined)
       : Either.mapLeft(
-          decodeText(schema)(text),
-          (error) => new BadConfig({ message: `${variable}: ${explain(error)}` })
+          decodeString(schema)(text),
+          (error) => new BadConfig({ message: `${variable}: ${formatParseError(error)}` })
         )
   })
 
@@ -104,7 +104,7 @@ export const loadConfig = (flags: Flags): Effect.Effect<Config, BadConfig> =>
     const level = (yield* fromEnvironment("log", "level", keys.log.level)) ?? log?.level
 
     const chosen = Either.mapLeft(
-      parseDatabase(flags.database ?? url ?? defaultDatabasePath()),
+      parseTarget(flags.database ?? url ?? defaultDatabasePath()),
       (problem) => new BadConfig({ message: `--db: ${problem}` })
     )
 

@@ -7,7 +7,7 @@ import * as Ref from "effect/Ref"
 import { Conflict, NotFound } from "../domain/Errors.js"
 import { type CidRange, cidRange, newVm, type Vm, type VmCursor, type VmPage, type VmSelection } from "../domain/Vm.js"
 import { withAnyCaseId } from "./AnyCaseId.js"
-import { StoreStatus } from "./StoreStatus.js"
+import { StoreHealth } from "./StoreHealth.js"
 import { VmStore } from "./VmStore.js"
 
 interface Entry extends VmCursor {
@@ -98,10 +98,10 @@ export const layer = (options?: { readonly initial?: ReadonlyArray<Vm>; readonly
         )
       })
 
-      const status = StoreStatus.of({
+      const status = StoreHealth.of({
         check: Effect.succeed({ path: ":memory:", table_count: 0, size_bytes: 0 })
       })
 
-      return Context.make(VmStore, store).pipe(Context.add(StoreStatus, status))
+      return Context.make(VmStore, store).pipe(Context.add(StoreHealth, status))
     })
   )

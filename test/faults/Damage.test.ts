@@ -17,7 +17,7 @@ import * as Logger from "effect/Logger"
 import { describe, expect, it, onTestFinished } from "vitest"
 import { StoreUnavailable } from "../../src/domain/Errors.js"
 import type { Vm } from "../../src/domain/Vm.js"
-import { DatabaseRefused } from "../../src/services/DatabaseRefused.js"
+import { DatabaseOpenError } from "../../src/services/DatabaseOpenError.js"
 import * as Database from "../../src/services/sqlite/Database.js"
 import { check } from "../../src/services/sqlite/DatabaseFiles.js"
 import * as VmStoreSqlite from "../../src/services/sqlite/VmStoreSqlite.js"
@@ -178,7 +178,7 @@ describe(`a database damaged at random (NEXUS_SEED=${seed})`, () => {
       const isHit = damaged === path ? hitBy(wasKilled ? killed.main : closed, places) : () => false
       const answers = await Effect.runPromise(ask(path, vms))
       if (answers._tag === "Left") {
-        expect(answers.left, say).toBeInstanceOf(DatabaseRefused)
+        expect(answers.left, say).toBeInstanceOf(DatabaseOpenError)
         oneLine(answers.left.message, path, say)
         expect(readFileSync(path).equals(before), `${say}: refused, but changed`).toBe(true)
         if (log !== undefined) expect(readFileSync(`${path}-wal`).equals(log), say).toBe(true)

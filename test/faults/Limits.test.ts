@@ -12,7 +12,7 @@ import * as Schedule from "effect/Schedule"
 import { describe, expect, it } from "vitest"
 import * as Server from "../../src/http/Server.js"
 import { HttpApiServer } from "../../src/http/server/HttpApiServer.js"
-import { StoreStatus } from "../../src/services/StoreStatus.js"
+import { StoreHealth } from "../../src/services/StoreHealth.js"
 import { VmStore } from "../../src/services/VmStore.js"
 import * as VmStoreMemory from "../../src/services/VmStoreMemory.js"
 import { call, connect, type Daemon, listVms, makeHome, startDaemon } from "../support/Processes.js"
@@ -216,7 +216,7 @@ describe("limits", { concurrent: !isFull }, () => {
           const inner = yield* VmStore
           const listJson: typeof inner.listJson = (selection) =>
             Effect.zipRight(Deferred.await(gate), inner.listJson(selection))
-          return Context.make(VmStore, { ...inner, listJson }).pipe(Context.add(StoreStatus, yield* StoreStatus))
+          return Context.make(VmStore, { ...inner, listJson }).pipe(Context.add(StoreHealth, yield* StoreHealth))
         })
       ).pipe(Layer.provide(VmStoreMemory.layer()))
       const server = Server.layer({ address: { host: "127.0.0.1", port: 0 } }).pipe(Layer.provide(store))

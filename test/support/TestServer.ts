@@ -14,7 +14,7 @@ import type { Vm } from "../../src/domain/Vm.js"
 import * as Server from "../../src/http/Server.js"
 import { HttpApiServer } from "../../src/http/server/HttpApiServer.js"
 import type { ListenerOptions } from "../../src/http/server/Listener.js"
-import { StoreStatus } from "../../src/services/StoreStatus.js"
+import { StoreHealth } from "../../src/services/StoreHealth.js"
 import { VmStore } from "../../src/services/VmStore.js"
 import * as VmStoreMemory from "../../src/services/VmStoreMemory.js"
 
@@ -76,7 +76,7 @@ const switchable = (mode: Effect.Effect<StoreMode>) =>
   Layer.effectContext(
     Effect.gen(function* () {
       const store = yield* VmStore
-      const status = yield* StoreStatus
+      const status = yield* StoreHealth
       const guard = <A, E>(call: Effect.Effect<A, E>): Effect.Effect<A, E | StoreUnavailable> =>
         Effect.flatMap(mode, (now): Effect.Effect<A, E | StoreUnavailable> => {
           if (now === "well") return call
@@ -88,7 +88,7 @@ const switchable = (mode: Effect.Effect<StoreMode>) =>
         listJson: (selection) => guard(store.listJson(selection)),
         get: (nameOrId) => guard(store.get(nameOrId)),
         delete: (nameOrId) => guard(store.delete(nameOrId))
-      }).pipe(Context.add(StoreStatus, { check: guard(status.check) }))
+      }).pipe(Context.add(StoreHealth, { check: guard(status.check) }))
     })
   )
 

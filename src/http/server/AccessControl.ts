@@ -2,7 +2,7 @@ import { createHash, timingSafeEqual } from "node:crypto"
 import type { IncomingMessage } from "node:http"
 import type { Socket } from "node:net"
 import { formatAddress } from "../../domain/Address.js"
-import { show } from "../../domain/Bounds.js"
+import { preview } from "../../domain/Schemas.js"
 import { BadRequest, Forbidden, Unauthorized } from "../HttpErrors.js"
 import { countHeader } from "./Headers.js"
 
@@ -63,14 +63,14 @@ export const checkAccess = (
   }
   if (isOverNetwork && !isAllowedHost(host, request, allowedHosts)) {
     return new Forbidden({
-      error: `Host ${show(host)} is not this daemon; a name that should be goes into api.allowed_hosts`
+      error: `Host ${preview(host)} is not this daemon; a name that should be goes into api.allowed_hosts`
     })
   }
   if (
     origin !== undefined &&
     !(isOverNetwork && [`http://${host}`, `https://${host}`].includes(origin.toLowerCase()))
   ) {
-    return new Forbidden({ error: `requests of web pages from ${show(origin)} are refused` })
+    return new Forbidden({ error: `requests of web pages from ${preview(origin)} are refused` })
   }
   if (site !== undefined && site !== "same-origin" && site !== "none") {
     return new Forbidden({ error: "requests of web pages from other sites are refused" })

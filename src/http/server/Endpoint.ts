@@ -4,7 +4,7 @@ import * as Option from "effect/Option"
 import * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
 import * as SchemaAST from "effect/SchemaAST"
-import { cut } from "../../domain/Bounds.js"
+import { truncate } from "../../domain/Schemas.js"
 import { BadRequest } from "../HttpErrors.js"
 import { HttpResponse } from "./HttpResponse.js"
 import type { Route, RouteInput } from "./Router.js"
@@ -26,8 +26,8 @@ const badRequest = ({ issue }: ParseResult.ParseError) => {
   const issues = ParseResult.ArrayFormatter.formatIssueSync(issue)
     .slice(0, maxIssues)
     .map(({ _tag, message, path }) => ({
-      path: cut(path.map(String).join("."), 80),
-      message: _tag === "Type" && path.length === 0 ? "expected a JSON object" : cut(message, 300)
+      path: truncate(path.map(String).join("."), 80),
+      message: _tag === "Type" && path.length === 0 ? "expected a JSON object" : truncate(message, 300)
     }))
   const lines = issues.map(({ message, path }) => (path === "" ? message : `${path}: ${message}`))
   return new BadRequest({ error: lines.join("; "), issues })

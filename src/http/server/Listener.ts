@@ -8,7 +8,7 @@ import * as Effect from "effect/Effect"
 import * as Runtime from "effect/Runtime"
 import type * as Scope from "effect/Scope"
 import { type Address, formatAddress } from "../../domain/Address.js"
-import { makeFolder } from "../../system/UserFolders.js"
+import { makePrivateDir } from "../../runtime/XdgDirs.js"
 import type { AccessPolicy } from "./AccessControl.js"
 import { serveBareSockets } from "./BareSocket.js"
 import { guard, type OnSlow, refuseExpectation } from "./RequestGuard.js"
@@ -108,7 +108,7 @@ const preparePath = (path: string) =>
   Effect.gen(function* () {
     const attempt = (change: () => void) => Effect.try({ try: change, catch: (error) => listenError(error, { path }) })
     const isThere = yield* checkSocketPath(path)
-    if (!isThere) return yield* attempt(() => makeFolder(dirname(path)))
+    if (!isThere) return yield* attempt(() => makePrivateDir(dirname(path)))
     if (yield* isListenedOn(path)) {
       return yield* new ListenError({
         message: `cannot listen on unix:${path}: another daemon answers there; set another address with api.listen`

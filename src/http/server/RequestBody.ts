@@ -1,5 +1,5 @@
 import type { IncomingMessage } from "node:http"
-import { show } from "../../domain/Bounds.js"
+import { preview } from "../../domain/Schemas.js"
 import { BadRequest, PayloadTooLarge, UnsupportedMediaType } from "../HttpErrors.js"
 import { countHeader } from "./Headers.js"
 
@@ -25,7 +25,7 @@ export const checkBodyHeaders = (request: IncomingMessage): UnsupportedMediaType
   const encoding = request.headers["content-encoding"]
   if (encoding) {
     return new UnsupportedMediaType({
-      error: `the body must be sent as it is, without Content-Encoding ${show(encoding)}`
+      error: `the body must be sent as it is, without Content-Encoding ${preview(encoding)}`
     })
   }
   return Number(request.headers["content-length"] ?? 0) > maxBodyBytes ? bodyTooLarge() : undefined

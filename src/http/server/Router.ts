@@ -1,5 +1,5 @@
 import type * as Effect from "effect/Effect"
-import { show } from "../../domain/Bounds.js"
+import { preview } from "../../domain/Schemas.js"
 import { BadRequest, type HttpError, MethodNotAllowed, RouteNotFound } from "../HttpErrors.js"
 import type { HttpResponse } from "./HttpResponse.js"
 
@@ -65,7 +65,7 @@ const groupValues = (parameters: URLSearchParams) =>
 
 const unknownParameters = (names: ReadonlyArray<string>) => {
   const issues = names.map((path) => ({ path, message: "is not a parameter of this call" }))
-  return new BadRequest({ error: issues.map(({ message, path }) => `${show(path)} ${message}`).join("; "), issues })
+  return new BadRequest({ error: issues.map(({ message, path }) => `${preview(path)} ${message}`).join("; "), issues })
 }
 
 const none = {}
@@ -104,14 +104,14 @@ export const makeRouter = (routes: ReadonlyArray<Route>) => {
     const path = mark === -1 ? url : url.slice(0, mark)
     const found = findResource(path.includes("%") ? decodeUnreserved(path) : path)
     if (found === undefined) {
-      return new RouteNotFound({ error: `nothing is served at ${show(url)}; GET /openapi.json lists what is` })
+      return new RouteNotFound({ error: `nothing is served at ${preview(url)}; GET /openapi.json lists what is` })
     }
     const [{ methods, names }, segments] = found
     const route = methods.get(method)
     if (route === undefined) {
       const allowed = Array.from(methods.keys()).sort((a, b) => Number(a === "HEAD") - Number(b === "HEAD"))
       return new MethodNotAllowed({
-        error: `${show(url)} does not take ${method}, only ${allowed.join(", ")}`,
+        error: `${preview(url)} does not take ${method}, only ${allowed.join(", ")}`,
         allowed
       })
     }
@@ -119,7 +119,7 @@ export const makeRouter = (routes: ReadonlyArray<Route>) => {
     for (const [index, name] of names.entries()) {
       const value = decodeSegment(segments[index] ?? "")
       if (value === undefined) {
-        return new BadRequest({ error: `${show(url)} is not percent-encoded UTF-8 (RFC 3986, 2.1)` })
+        return new BadRequest({ error: `${preview(url)} is not percent-encoded UTF-8 (RFC 3986, 2.1)` })
       }
       captured[name] = value
     }

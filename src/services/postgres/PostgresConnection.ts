@@ -4,8 +4,8 @@ import * as PgClient from "@effect/sql-pg/PgClient"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type { PoolClient, QueryResultRow } from "pg"
-import { cannotUse, isUnconnected, unconnected } from "./PostgresFailure.js"
-import { makePool, type Patience } from "./PostgresPool.js"
+import { isUnconnected, toOpenError, unconnected } from "./PostgresErrors.js"
+import { makePool, type PoolTimeouts } from "./PostgresPool.js"
 import type { PostgresTarget } from "./PostgresUrl.js"
 
 /** A statement, with its values as `$1`, `$2` and so on. */
@@ -20,9 +20,9 @@ export interface Statement {
 export type Run = <Row extends QueryResultRow>(statement: Statement) => Effect.Effect<ReadonlyArray<Row>, SqlError>
 
 /** pg's pool, ended with the scope; connections that hang at that time are cut. */
-const openPool = (target: PostgresTarget, patience: Patience) =>
+const openPool = (target: PostgresTarget, patience: PoolTimeouts) =>
   Effect.acquireRelease(
-    Effect.try({ try: () => makePool(target, patience), catch: cannotUse(target.shown) }),
+    Effect.try({ try: () => makePool(target, patience), catch: toOpenError(target.redactedUrl) }),
     ({ abandonAll, pool }) =>
       Effect.promise(() => pool.end()).pipe(
         Effect.interruptible,
@@ -36,7 +36,7 @@ export const query = <Row extends QueryResultRow>(client: PoolClient, { name, te
   client.query<Row, Array<unknown>>({ ...(name !== undefined && { name }), text, values: [...values] })
 
 /** The ways to whichever of a target's servers can be reached, until the scope closes. */
-export const connections = (target: PostgresTarget, patience: Patience) =>
+export const connections = (target: PostgresTarget, patience: PoolTimeouts) =>
   Effect.gen(function* () {
     const { isClient, pool, way, ways } = yield* openPool(target, patience)
     const sql = yield* PgClient.fromPool({ acquire: Effect.succeed(pool) }).pipe(
@@ -45,7 +45,7 @@ export const connections = (target: PostgresTarget, patience: Patience) =>
     )
 
     /** Goes the next way to a server, if there is one, as long as nothing was asked of any. */
-    const everyWay = <A, E, R>(
+    const withFailover = <A, E, R>(
       statement: Effect.Effect<A, E | SqlError, R>,
       left = ways - 1
     ): Effect.Effect<A, E | SqlError, R> =>
@@ -56,7 +56,7 @@ export const connections = (target: PostgresTarget, patience: Patience) =>
             return Effect.catchIf(
               statement,
               (error) => isUnconnected(error) && way() !== before,
-              () => everyWay(statement, left - 1)
+              () => withFailover(statement, left - 1)
             )
           })
 
@@ -73,7 +73,7 @@ export const connections = (target: PostgresTarget, patience: Patience) =>
     const transaction = (begin: string): Effect.Effect<Run, SqlError, Scope.Scope> =>
       Effect.gen(function* () {
         const held = yield* Effect.acquireRelease(
-          Effect.map(everyWay(connect), (client) => {
+          Effect.map(withFailover(connect), (client) => {
             if (isClient(client)) client.answered()
             return { client, isSound: true }
           }),
@@ -101,5 +101,5 @@ export const connections = (target: PostgresTarget, patience: Patience) =>
         return run
       })
 
-    return { everyWay, pool, sql, transaction }
+    return { everyWay: withFailover, pool, sql, transaction }
   })

@@ -10,13 +10,13 @@ import type * as Scope from "effect/Scope"
 import type { QueryResultRow } from "pg"
 import { StoreUnavailable } from "../../domain/Errors.js"
 import { DatabaseStatus } from "../../domain/Health.js"
-import { DatabaseRefused } from "../DatabaseRefused.js"
-import { places } from "../Places.js"
-import { StoreStatus } from "../StoreStatus.js"
+import { DatabaseOpenError } from "../DatabaseOpenError.js"
+import { scopedPermits } from "../ScopedPermits.js"
+import { StoreHealth } from "../StoreHealth.js"
 import { connections, query, type Statement } from "./PostgresConnection.js"
-import { cannotUse, isPermanent, isSqlError, readOnly, toUnavailable, unconnected } from "./PostgresFailure.js"
+import { isPermanent, isSqlError, readOnly, toOpenError, toUnavailable, unconnected } from "./PostgresErrors.js"
 import { serving, snapshots } from "./PostgresPool.js"
-import { objection, settle } from "./PostgresSchema.js"
+import { ensureSchema, objection } from "./PostgresSchema.js"
 import type { PostgresTarget } from "./PostgresUrl.js"
 
 /** The PostgreSQL database that this daemon shares with others, reached, checked and set up. */
@@ -57,7 +57,9 @@ const waitFor = (target: PostgresTarget, time: Duration.Duration) => {
       Effect.tapError((error) => {
         if (!isSqlError(error) || isPermanent(error) || isSaid) return Effect.void
         isSaid = true
-        return Effect.logWarning(`${cannotUse(target.shown)(error).message}; trying again for ${Duration.format(time)}`)
+        return Effect.logWarning(
+          `${toOpenError(target.redactedUrl)(error).message}; trying again for ${Duration.format(time)}`
+        )
       }),
       Effect.retry({
         while: (error) => isSqlError(error) && !isPermanent(error),
@@ -67,7 +69,7 @@ const waitFor = (target: PostgresTarget, time: Duration.Duration) => {
           Schedule.upTo(time)
         )
       }),
-      Effect.catchIf(isSqlError, cannotUse(target.shown))
+      Effect.catchIf(isSqlError, toOpenError(target.redactedUrl))
     )
 }
 
@@ -78,7 +80,7 @@ const waitFor = (target: PostgresTarget, time: Duration.Duration) => {
 export const layer = (
   target: PostgresTarget,
   options?: { readonly startPatience?: Duration.DurationInput }
-): Layer.Layer<PostgresDatabase | StoreStatus | SqlClient.SqlClient, DatabaseRefused> =>
+): Layer.Layer<PostgresDatabase | StoreHealth | SqlClient.SqlClient, DatabaseOpenError> =>
   Layer.scopedContext(
     Effect.gen(function* () {
       const { everyWay, pool, sql, transaction } = yield* connections(target, serving)
@@ -86,9 +88,9 @@ export const layer = (
       const contents = yield* waitFor(
         target,
         Duration.decode(options?.startPatience ?? startPatience)
-      )(everyWay(settle(sql)))
+      )(everyWay(ensureSchema(sql)))
       const problem = objection(contents)
-      if (problem !== undefined) return yield* new DatabaseRefused({ message: `${target.shown} ${problem}` })
+      if (problem !== undefined) return yield* new DatabaseOpenError({ message: `${target.redactedUrl} ${problem}` })
 
       const once = <Row extends QueryResultRow>(statement: Statement) =>
         Effect.async<ReadonlyArray<Row>, SqlError>((resume) => {
@@ -115,7 +117,7 @@ export const layer = (
       const ask = <Row extends QueryResultRow>(statement: Statement) =>
         Effect.catchAll(run<Row>(statement), toUnavailable)
 
-      const place = yield* places(snapshots, patience, "too many long lists are read at once; try again")
+      const place = yield* scopedPermits(snapshots, patience, "too many long lists are read at once; try again")
       const snapshot = Effect.gen(function* () {
         yield* place
         const read = yield* Effect.catchAll(
@@ -126,7 +128,7 @@ export const layer = (
           Effect.catchAll(read<Row>(statement), toUnavailable)
       })
 
-      const status = StoreStatus.of({
+      const status = StoreHealth.of({
         check: ask<{ is_read_only: boolean }>({
           text: `
             SELECT count(*) AS table_count, pg_database_size(current_database()) AS size_bytes,
@@ -139,13 +141,13 @@ export const layer = (
           Effect.flatMap(([row]) =>
             row?.is_read_only === true
               ? new StoreUnavailable({ error: readOnly })
-              : Effect.orDie(decodeStatus({ path: target.shown, ...row }))
+              : Effect.orDie(decodeStatus({ path: target.redactedUrl, ...row }))
           )
         )
       })
 
       return Context.make(PostgresDatabase, { run, ask, snapshot }).pipe(
-        Context.add(StoreStatus, status),
+        Context.add(StoreHealth, status),
         Context.add(SqlClient.SqlClient, sql)
       )
     })

@@ -9,7 +9,7 @@ import type { PostgresTarget, SessionAttributes } from "./PostgresUrl.js"
  * A server that is stopped dead leaves its sockets open, and one that is paused still takes connections: neither is
  * heard of but by waiting.
  */
-export interface Patience {
+export interface PoolTimeouts {
   /** For a connection: to be made, or to come free. */
   readonly connect: number
   /** For the server to have done with a statement. */
@@ -21,9 +21,9 @@ export interface Patience {
 }
 
 /** For what clients wait for. They give the daemon up after 5 s: by then they have been told. */
-export const serving: Patience = { connect: 1_500, statement: 2_500, answer: 3_000, idleTransaction: 60_000 }
+export const serving: PoolTimeouts = { connect: 1_500, statement: 2_500, answer: 3_000, idleTransaction: 60_000 }
 /** For what goes over all records. */
-export const copying: Patience = { connect: 5_000, statement: 120_000, answer: 125_000, idleTransaction: 600_000 }
+export const copying: PoolTimeouts = { connect: 5_000, statement: 120_000, answer: 125_000, idleTransaction: 600_000 }
 
 /** Statements at a time, beside the lists that are read piece by piece. */
 const statements = 10
@@ -41,7 +41,7 @@ const asked: Readonly<Record<Exclude<SessionAttributes, "any">, string>> = {
  * Connections that went another way are closed as soon as they are idle, lest a server that was given up be written to
  * when it comes back.
  */
-export const makePool = (target: PostgresTarget, patience: Patience) => {
+export const makePool = (target: PostgresTarget, patience: PoolTimeouts) => {
   const routes = routesOf(target)
   const living = new Set<Client>()
   let current = 0

@@ -85,7 +85,7 @@ const objectsIn = (sql: SqlClient) => sql<{ name: string }>`
 `
 
 /** Reads the schema and decides what it is. Changes nothing. */
-export const inspect = (sql: SqlClient): Effect.Effect<Contents, SqlError> =>
+export const inspectSchema = (sql: SqlClient): Effect.Effect<Contents, SqlError> =>
   Effect.gen(function* () {
     const names = (yield* objectsIn(sql)).map(({ name }) => name)
     if (names.length === 0) return Empty()
@@ -111,15 +111,15 @@ const create = (sql: SqlClient) => Effect.forEach(statements, (statement) => sql
  * Makes the tables in a schema that is empty, and leaves any other as it is; gives back what it holds then. Of several
  * daemons that start at once one makes them, and the others wait for it.
  */
-export const settle = (sql: SqlClient): Effect.Effect<Contents, SqlError> =>
+export const ensureSchema = (sql: SqlClient): Effect.Effect<Contents, SqlError> =>
   Effect.gen(function* () {
     // Tables are made in one transaction: they are seen whole or not at all.
-    const found = yield* inspect(sql)
+    const found = yield* inspectSchema(sql)
     if (found._tag !== "Empty") return found
     return yield* sql.withTransaction(
       Effect.gen(function* () {
         yield* sql`SELECT pg_advisory_xact_lock(hashtext('nexus.schema'), hashtext(current_schema()))`
-        const contents = yield* inspect(sql)
+        const contents = yield* inspectSchema(sql)
         if (contents._tag !== "Empty") return contents
         yield* create(sql)
         return Current()

@@ -18,7 +18,7 @@ export interface PostgresHost {
 /** What a `postgres://` URL says. What it leaves out comes from the environment as pg reads it, `PGPASSWORD` among it. */
 export interface PostgresTarget {
   /** The URL without its password: for people, logs and health. */
-  readonly shown: string
+  readonly redactedUrl: string
   /** In the order in which they are tried. */
   readonly hosts: ReadonlyArray<PostgresHost>
   readonly user: string | undefined
@@ -139,7 +139,7 @@ export const parsePostgresUrl = (text: string): Either.Either<PostgresTarget, st
       const given = queryOf(query)
       const secret = given.get("password") ?? optional(password)
       return {
-        shown: withoutPassword(parts),
+        redactedUrl: withoutPassword(parts),
         hosts: hostsOf(hosts, given),
         user: given.get("user") ?? optional(user),
         password: secret === undefined ? undefined : Redacted.make(secret),

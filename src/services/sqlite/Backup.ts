@@ -1,15 +1,15 @@
 import { existsSync, linkSync, readFileSync, realpathSync, renameSync, rmSync, statSync } from "node:fs"
 import { dirname } from "node:path"
 import * as Effect from "effect/Effect"
-import { DatabaseRefused } from "../DatabaseRefused.js"
+import { DatabaseOpenError } from "../DatabaseOpenError.js"
 import { copy, freeName, sync } from "./DatabaseCopy.js"
 import { assertFilePath, check } from "./DatabaseFiles.js"
-import { removeQuietly, withFiles } from "./Refusal.js"
-import { exclusively } from "./SqliteConnection.js"
-import { isBusy, isSqlError } from "./SqliteFailure.js"
+import { removeQuietly, withFiles } from "./OpenErrors.js"
+import { withExclusiveLock } from "./SqliteConnection.js"
+import { isBusy, isSqlError } from "./SqliteErrors.js"
 
 /** Writes a verified copy of a database, live or not, to a file that does not exist yet. */
-export const backup = (path: string, to: string): Effect.Effect<number, DatabaseRefused> =>
+export const backup = (path: string, to: string): Effect.Effect<number, DatabaseOpenError> =>
   check(path).pipe(Effect.zipRight(copy(path, to)), Effect.zipRight(check(to)))
 
 /**
@@ -26,7 +26,7 @@ const isLocked = (path: string) =>
  * Puts a backup in a database's place, and keeps what was there; returns the name it is kept under, if there was anything.
  * Fails while any process has the database open.
  */
-export const restore = (path: string, from: string): Effect.Effect<string | undefined, DatabaseRefused> =>
+export const restore = (path: string, from: string): Effect.Effect<string | undefined, DatabaseOpenError> =>
   Effect.gen(function* () {
     yield* check(from)
     yield* assertFilePath(path)
@@ -50,10 +50,10 @@ export const restore = (path: string, from: string): Effect.Effect<string | unde
       sync(dirname(database))
     })
     yield* copy(from, incoming)
-    yield* exclusively(database, swap).pipe(
+    yield* withExclusiveLock(database, swap).pipe(
       Effect.catchIf(isSqlError, (error) =>
         Effect.flatMap(isBusy(error) ? Effect.succeed(true) : isLocked(database), (isOpen) =>
-          isOpen ? new DatabaseRefused({ message: `${path} is open in another process: stop nexusd first` }) : swap
+          isOpen ? new DatabaseOpenError({ message: `${path} is open in another process: stop nexusd first` }) : swap
         )
       ),
       Effect.ensuring(removeQuietly(incoming))

@@ -5,18 +5,18 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import type { StoreUnavailable } from "../../domain/Errors.js"
-import { DatabaseRefused } from "../DatabaseRefused.js"
-import { places } from "../Places.js"
-import { StoreStatus } from "../StoreStatus.js"
-import { fileAt } from "./DatabaseFiles.js"
+import { DatabaseOpenError } from "../DatabaseOpenError.js"
+import { scopedPermits } from "../ScopedPermits.js"
+import { StoreHealth } from "../StoreHealth.js"
+import { fileIdentity } from "./DatabaseFiles.js"
 import { fileGuards } from "./FileGuards.js"
 import { checkpointWhenFull } from "./FullDisk.js"
 import * as GroupCommit from "./GroupCommit.js"
 import { lockTimeout, retryBusy } from "./LockRetry.js"
 import { openDatabase } from "./OpenDatabase.js"
-import { cannotUse } from "./Refusal.js"
-import { directly, openReadOnly, type Query, type Run, transaction } from "./SqliteConnection.js"
-import { isSqlError, toUnavailable } from "./SqliteFailure.js"
+import { toOpenError } from "./OpenErrors.js"
+import { openReadOnly, type Query, type Run, reserveExecutor, transaction } from "./SqliteConnection.js"
+import { isSqlError, toUnavailable } from "./SqliteErrors.js"
 import * as SqliteHealth from "./SqliteHealth.js"
 
 /** Runs a query that changes nothing. */
@@ -49,23 +49,23 @@ const makeReader =
     Effect.zipLeft(Effect.catchAll(retryBusy(run<A>(query)), toUnavailable), assertNotTruncated)
 
 /** The database at `path`, with its schema made or upgraded as need be. */
-export const layer = (path: string): Layer.Layer<Database | StoreStatus | SqlClient.SqlClient, DatabaseRefused> =>
+export const layer = (path: string): Layer.Layer<Database | StoreHealth | SqlClient.SqlClient, DatabaseOpenError> =>
   Layer.scopedContext(
     Effect.gen(function* () {
-      const before = fileAt(path)
+      const before = fileIdentity(path)
       const sql = yield* openDatabase(path)
-      if (before !== undefined && before !== fileAt(path)) {
-        return yield* new DatabaseRefused({ message: `${path} was replaced while it was opened: start again` })
+      if (before !== undefined && before !== fileIdentity(path)) {
+        return yield* new DatabaseOpenError({ message: `${path} was replaced while it was opened: start again` })
       }
       // Readers have a connection of their own, which never sees a change before its commit.
-      const reader = yield* openReadOnly(path).pipe(Effect.flatMap(directly), Effect.mapError(cannotUse(path)))
-      const writer = yield* Effect.mapError(directly(sql), cannotUse(path))
+      const reader = yield* openReadOnly(path).pipe(Effect.flatMap(reserveExecutor), Effect.mapError(toOpenError(path)))
+      const writer = yield* Effect.mapError(reserveExecutor(sql), toOpenError(path))
       // The first read opens the log: from then on, reads over this connection need no further file descriptor.
       const [page] = yield* Effect.mapError(
         retryBusy(
           reader<{ size: number }>(["SELECT page_size AS size FROM sqlite_master, pragma_page_size LIMIT 1", []])
         ),
-        cannotUse(path)
+        toOpenError(path)
       )
       const { assertFileUnchanged, assertNotTruncated } = fileGuards(path, page?.size ?? 1)
 
@@ -78,14 +78,14 @@ export const layer = (path: string): Layer.Layer<Database | StoreStatus | SqlCli
           Effect.zipLeft(assertFileUnchanged)
         )
       )
-      const permit = yield* places(
+      const permit = yield* scopedPermits(
         maxSnapshots,
         lockTimeout,
         `${maxSnapshots} long lists are being read; ask again, or page by page with limit`
       )
       const openSnapshot = Effect.gen(function* () {
         yield* assertFileUnchanged
-        const run = yield* directly(yield* openReadOnly(path))
+        const run = yield* reserveExecutor(yield* openReadOnly(path))
         yield* assertFileUnchanged
         yield* run(["BEGIN", []])
         return makeReader(run, assertNotTruncated)
@@ -98,7 +98,7 @@ export const layer = (path: string): Layer.Layer<Database | StoreStatus | SqlCli
       })
 
       return Context.make(Database, database).pipe(
-        Context.add(StoreStatus, StoreStatus.of({ check: health.check(database, openSnapshot) })),
+        Context.add(StoreHealth, StoreHealth.of({ check: health.check(database, openSnapshot) })),
         Context.add(SqlClient.SqlClient, sql)
       )
     })

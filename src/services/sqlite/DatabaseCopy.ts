@@ -13,9 +13,9 @@ import {
 import { dirname, join } from "node:path"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
-import { DatabaseRefused } from "../DatabaseRefused.js"
+import { DatabaseOpenError } from "../DatabaseOpenError.js"
 import { assertFileName, openForReading } from "./DatabaseFiles.js"
-import { cannotUse, removeQuietly, withFiles } from "./Refusal.js"
+import { removeQuietly, toOpenError, withFiles } from "./OpenErrors.js"
 import { openReadOnly } from "./SqliteConnection.js"
 
 /** Waits until a file, or what a folder lists, is on disk. */
@@ -35,7 +35,7 @@ export const copy = (from: string, to: string, open = openForReading) =>
     const unfinished = `${to}.unfinished`
     yield* withFiles(to, () => {
       if (lstatSync(to, { throwIfNoEntry: false })) {
-        throw new DatabaseRefused({ message: `${to} exists: give a name that is free` })
+        throw new DatabaseOpenError({ message: `${to} exists: give a name that is free` })
       }
       rmSync(unfinished, { force: true })
       writeFileSync(unfinished, "", { mode: 0o600 })
@@ -53,7 +53,7 @@ export const copy = (from: string, to: string, open = openForReading) =>
       // On a full disk it holds the space that is missing.
       Effect.onError(() => removeQuietly(unfinished))
     )
-  }).pipe(Effect.mapError(cannotUse(to)))
+  }).pipe(Effect.mapError(toOpenError(to)))
 
 /** A name for a copy that is kept: by the time, and numbered from the second of that time on. */
 export const freeName = (prefix: string) =>

@@ -16,15 +16,24 @@ import { dirname, join } from "node:path"
 import type { SqlClient } from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
-import { DatabaseRefused } from "../DatabaseRefused.js"
+import { DatabaseOpenError } from "../DatabaseOpenError.js"
 import { schemaVersion } from "../SchemaVersion.js"
-import { type Contents, Current, Damaged, Empty, Foreign, findDamage, inspect, isUnusable } from "./DatabaseSchema.js"
-import { cannotUse, refuse, removeQuietly, withFiles } from "./Refusal.js"
+import {
+  type Contents,
+  Current,
+  Damaged,
+  Empty,
+  Foreign,
+  findDamage,
+  inspectSchema,
+  isUnusable
+} from "./DatabaseSchema.js"
+import { openError, removeQuietly, toOpenError, withFiles } from "./OpenErrors.js"
 import { openReadOnly, openReadWrite, openWritable } from "./SqliteConnection.js"
-import { codeOf, isSqlError } from "./SqliteFailure.js"
+import { codeOf, isSqlError } from "./SqliteErrors.js"
 
 /** Which file is at a path, if there is one. */
-export const fileAt = (path: string): string | undefined => {
+export const fileIdentity = (path: string): string | undefined => {
   try {
     const { dev, ino } = statSync(path, { bigint: true })
     return `${dev}:${ino}`
@@ -54,7 +63,7 @@ const irregular = (file: Stats) => {
 export const assertFileName = (path: string) =>
   path === path.trim()
     ? Effect.void
-    : new DatabaseRefused({ message: `cannot use ${path}: the name of a database file can't end in white space` })
+    : new DatabaseOpenError({ message: `cannot use ${path}: the name of a database file can't end in white space` })
 
 /** Fails when a database can't be at `path`, for its name or for what is there. */
 export const assertFilePath = (path: string) =>
@@ -62,7 +71,7 @@ export const assertFilePath = (path: string) =>
     yield* assertFileName(path)
     const file = yield* withFiles(path, () => statSync(path, { throwIfNoEntry: false }))
     const found = file && irregular(file)
-    if (found !== undefined) return yield* refuse(path, found)
+    if (found !== undefined) return yield* openError(path, found)
   })
 
 /** The first bytes of a file. It does not block, should a FIFO have taken the file's name since it was looked at. */
@@ -111,7 +120,7 @@ const copyPrivately = (path: string) =>
       Effect.try({
         try: use,
         catch: (error) =>
-          new DatabaseRefused({ message: `cannot copy ${path} to ${tmpdir()} to read it there: ${String(error)}` })
+          new DatabaseOpenError({ message: `cannot copy ${path} to ${tmpdir()} to read it there: ${String(error)}` })
       })
     const folder = yield* Effect.acquireRelease(
       attempt(() => mkdtempSync(join(tmpdir(), "nexus-"))),
@@ -178,27 +187,27 @@ const reading = <A, E>(path: string, use: (sql: SqlClient) => Effect.Effect<A, E
   Effect.scoped(Effect.flatMap(openForReading(path), use))
 
 /** Finds out what a database file holds. */
-export const look = (path: string) =>
+export const inspectFile = (path: string) =>
   Effect.flatMap(
     withFiles(path, () => inspectBytes(path)),
-    (bytes) => (bytes._tag === "Current" ? reading(path, inspect) : Effect.succeed(bytes))
+    (bytes) => (bytes._tag === "Current" ? reading(path, inspectSchema) : Effect.succeed(bytes))
   )
 
 const countVms = (sql: SqlClient) =>
   Effect.map(sql<{ vms: number }>`SELECT count(*) AS vms FROM vms`, ([row]) => row?.vms ?? 0)
 
 /** Checks every page, index and constraint of a database; gives back the number of VM records. */
-export const check = (path: string, option?: string): Effect.Effect<number, DatabaseRefused> =>
+export const check = (path: string, option?: string): Effect.Effect<number, DatabaseOpenError> =>
   Effect.gen(function* () {
     yield* assertFilePath(path)
-    if (!existsSync(path)) return yield* new DatabaseRefused({ message: `${path} does not exist` })
-    const contents = yield* look(path)
-    if (isUnusable(contents)) return yield* refuse(path, contents, option)
+    if (!existsSync(path)) return yield* new DatabaseOpenError({ message: `${path} does not exist` })
+    const contents = yield* inspectFile(path)
+    if (isUnusable(contents)) return yield* openError(path, contents, option)
     if (contents._tag !== "Current") {
-      return yield* new DatabaseRefused({ message: `${path} does not have schema version ${schemaVersion}` })
+      return yield* new DatabaseOpenError({ message: `${path} does not have schema version ${schemaVersion}` })
     }
     const { problem, vms } = yield* reading(path, (sql) =>
       Effect.all({ problem: findDamage(sql), vms: Effect.orElseSucceed(countVms(sql), () => 0) })
     )
-    return problem === undefined ? vms : yield* refuse(path, Damaged({ found: problem }), option)
-  }).pipe(Effect.mapError(cannotUse(path)))
+    return problem === undefined ? vms : yield* openError(path, Damaged({ found: problem }), option)
+  }).pipe(Effect.mapError(toOpenError(path)))

@@ -4,7 +4,7 @@ import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import { Vm } from "../../domain/Vm.js"
 import { schemaVersion } from "../SchemaVersion.js"
-import { codeOf } from "./SqliteFailure.js"
+import { codeOf } from "./SqliteErrors.js"
 
 /** An index in the order of the list, which ends with the rowid, as every index does. The plan's schema has none. */
 const listOrderIndex = "CREATE INDEX IF NOT EXISTS idx_vms_created_at ON vms(created_at)"
@@ -83,7 +83,7 @@ export const findDamage = (sql: SqlClient) => Effect.map(sql<object>`PRAGMA inte
 const findDamageQuickly = (sql: SqlClient) => Effect.map(sql<object>`PRAGMA quick_check`, firstProblem)
 
 /** Reads the schema and decides what this database is. Changes nothing. */
-export const inspect = (sql: SqlClient): Effect.Effect<Contents, SqlError> =>
+export const inspectSchema = (sql: SqlClient): Effect.Effect<Contents, SqlError> =>
   Effect.gen(function* () {
     const objects = yield* sql<{ type: string; name: string }>`
       SELECT type, name FROM sqlite_master WHERE name NOT GLOB 'sqlite_*'

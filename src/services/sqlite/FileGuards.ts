@@ -1,18 +1,18 @@
 import * as Effect from "effect/Effect"
 import { StoreUnavailable } from "../../domain/Errors.js"
-import { fileAt, sizeOf } from "./DatabaseFiles.js"
+import { fileIdentity, sizeOf } from "./DatabaseFiles.js"
 
 const unavailable = (log: string, error: string) =>
   Effect.zipRight(Effect.logError(`store: ${log}`), new StoreUnavailable({ error }))
 
 /** Checks of the file under an open database, which SQLite does not do. */
 export const fileGuards = (path: string, pageSize: number) => {
-  const opened = fileAt(path)
-  const openedLog = fileAt(`${path}-wal`)
+  const opened = fileIdentity(path)
+  const openedLog = fileIdentity(`${path}-wal`)
   return {
     /** SQLite goes on writing into a file that was removed or replaced: such a write would be lost with the process. */
     assertFileUnchanged: Effect.suspend(() =>
-      fileAt(path) === opened && fileAt(`${path}-wal`) === openedLog
+      fileIdentity(path) === opened && fileIdentity(`${path}-wal`) === openedLog
         ? Effect.void
         : unavailable(
             `${path} was removed or replaced; put it back, or restart nexusd`,

@@ -1,7 +1,7 @@
 import type { SqlClient } from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
-import { isFull } from "./SqliteFailure.js"
+import { isFull } from "./SqliteErrors.js"
 
 /**
  * On a full disk, merges the write-ahead log into the database and empties it, which may free space, and retries once. It

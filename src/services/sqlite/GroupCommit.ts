@@ -4,8 +4,8 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Scope from "effect/Scope"
-import { endOfTurn } from "../../system/EventLoop.js"
-import { isBusy, isSqlError } from "./SqliteFailure.js"
+import { yieldToEventLoop } from "../../runtime/EventLoop.js"
+import { isBusy, isSqlError } from "./SqliteErrors.js"
 
 /** A change that waits for the next commit. */
 interface Waiting<E> {
@@ -41,7 +41,7 @@ export const make = <E>(
 
     const commitNext = Effect.gen(function* () {
       yield* arrived.await
-      yield* endOfTurn
+      yield* yieldToEventLoop
       const batch = waiting.filter(({ abandoned }) => !abandoned)
       waiting = []
       arrived.unsafeClose()

@@ -1,7 +1,7 @@
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
-import { isBusy, isSqlError } from "./SqliteFailure.js"
+import { isBusy, isSqlError } from "./SqliteErrors.js"
 
 /** How long a call waits for a lock or permit: less than the 5 s after which a client gives up. */
 export const lockTimeout = "4 seconds"

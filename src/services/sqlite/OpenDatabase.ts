@@ -2,14 +2,14 @@ import { accessSync, chmodSync, constants, statSync, writeFileSync } from "node:
 import { dirname } from "node:path"
 import type * as SqlClient from "@effect/sql/SqlClient"
 import * as Effect from "effect/Effect"
-import { makeFolder } from "../../system/UserFolders.js"
-import { DatabaseRefused } from "../DatabaseRefused.js"
+import { makePrivateDir } from "../../runtime/XdgDirs.js"
+import { DatabaseOpenError } from "../DatabaseOpenError.js"
 import { copyOnce } from "./DatabaseCopy.js"
-import { assertFilePath, fileAt, look } from "./DatabaseFiles.js"
-import { Current, complete, create, drop, inspect, isUnusable } from "./DatabaseSchema.js"
+import { assertFilePath, fileIdentity, inspectFile } from "./DatabaseFiles.js"
+import { Current, complete, create, drop, inspectSchema, isUnusable } from "./DatabaseSchema.js"
 import { retryBusy } from "./LockRetry.js"
-import { cannotUse, refuse, withFiles } from "./Refusal.js"
-import { directly, enforceForeignKeys, openReadWrite, transaction } from "./SqliteConnection.js"
+import { openError, toOpenError, withFiles } from "./OpenErrors.js"
+import { enforceForeignKeys, openReadWrite, reserveExecutor, transaction } from "./SqliteConnection.js"
 
 /** Keeps a copy of an older database beside it, then makes the current schema in its place, all under one write lock. */
 const upgrade = (sql: SqlClient.SqlClient, path: string, from: number) =>
@@ -30,7 +30,7 @@ const assertDurable = (sql: SqlClient.SqlClient, path: string) =>
       SELECT journal_mode, synchronous FROM pragma_journal_mode, pragma_synchronous
     `
     if (found?.journal_mode !== "wal" || found.synchronous !== 2) {
-      return yield* new DatabaseRefused({
+      return yield* new DatabaseOpenError({
         message: `${path} is on a file system that can't keep a write-ahead log (journal_mode ${found?.journal_mode}, synchronous ${found?.synchronous}): give a file on a local disk with --db PATH`
       })
     }
@@ -55,13 +55,13 @@ const openPrivate = (path: string, isCurrent: boolean) =>
     const sql = yield* openReadWrite(path)
     const ensureSchema = Effect.gen(function* () {
       // No daemon takes a current schema back. Any other is read again under the lock: another daemon may have made it.
-      const contents = isCurrent ? Current() : yield* inspect(sql)
-      if (isUnusable(contents)) return yield* refuse(path, contents)
+      const contents = isCurrent ? Current() : yield* inspectSchema(sql)
+      if (isUnusable(contents)) return yield* openError(path, contents)
       if (contents._tag === "Empty") yield* create(sql)
       if (contents._tag === "Current") yield* complete(sql)
       if (contents._tag === "Older") yield* upgrade(sql, path, contents.version)
     })
-    yield* retryBusy(transaction(yield* directly(sql), ensureSchema))
+    yield* retryBusy(transaction(yield* reserveExecutor(sql), ensureSchema))
     yield* enforceForeignKeys(sql)
     yield* assertDurable(sql, path)
     return sql
@@ -71,11 +71,11 @@ const openPrivate = (path: string, isCurrent: boolean) =>
 export const openDatabase = (path: string) =>
   Effect.gen(function* () {
     yield* assertFilePath(path)
-    const found = fileAt(path) === undefined ? undefined : yield* look(path)
-    if (found !== undefined && isUnusable(found)) return yield* refuse(path, found)
+    const found = fileIdentity(path) === undefined ? undefined : yield* inspectFile(path)
+    if (found !== undefined && isUnusable(found)) return yield* openError(path, found)
     const restoreMode = yield* withFiles(path, () => {
       if (found === undefined) {
-        makeFolder(dirname(path))
+        makePrivateDir(dirname(path))
         writeFileSync(path, "", { flag: "a", mode: 0o600 })
       }
       return makePrivate(path)
@@ -84,4 +84,4 @@ export const openDatabase = (path: string) =>
       // An empty file that was there becomes ours only with its schema.
       found?._tag === "Empty" ? Effect.ignore(Effect.try(restoreMode)) : Effect.void
     )
-  }).pipe(retryBusy, Effect.mapError(cannotUse(path)))
+  }).pipe(retryBusy, Effect.mapError(toOpenError(path)))

@@ -104,7 +104,7 @@ export type Run = <A>(query: Query) => Effect.Effect<ReadonlyArray<A>, SqlError>
  * Runs statements straight on a client's one connection. The client's own way, with a span for each, costs five times the
  * statement.
  */
-export const directly = (sql: SqlClient.SqlClient): Effect.Effect<Run, SqlError> =>
+export const reserveExecutor = (sql: SqlClient.SqlClient): Effect.Effect<Run, SqlError> =>
   Effect.map(
     Effect.scoped(sql.reserve),
     (connection): Run =>
@@ -128,7 +128,7 @@ export const transaction = <A, E, R>(run: Run, body: Effect.Effect<A, E, R>) =>
  * Does something while no other process has the database open, nor can open it. Its log is merged into it first, so that
  * the file is the whole of it.
  */
-export const exclusively = <A, E, R>(filename: string, use: Effect.Effect<A, E, R>) =>
+export const withExclusiveLock = <A, E, R>(filename: string, use: Effect.Effect<A, E, R>) =>
   Effect.gen(function* () {
     const sql = yield* openWritable(filename)
     // Leaving WAL mode takes the lock that every connection in WAL mode shares for as long as it is open.

@@ -3,10 +3,10 @@ import { dirname } from "node:path"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { DatabaseStatus } from "../../domain/Health.js"
-import type { StoreStatus } from "../StoreStatus.js"
+import type { StoreHealth } from "../StoreHealth.js"
 import type { Database } from "./Database.js"
 import type { Query } from "./SqliteConnection.js"
-import { isBusy, isSqlError } from "./SqliteFailure.js"
+import { isBusy, isSqlError } from "./SqliteErrors.js"
 
 const sizes: Query = [
   `SELECT
@@ -65,7 +65,7 @@ export const make = (path: string) => {
     check: (
       { read, write }: Database["Type"],
       openSnapshot: Database["Type"]["snapshot"]
-    ): StoreStatus["Type"]["check"] =>
+    ): StoreHealth["Type"]["check"] =>
       Effect.gen(function* () {
         yield* Effect.scoped(Effect.flatMap(openSnapshot, (readSnapshot) => readSnapshot(sizes)))
         const [row] = yield* read<object>(sizes)

@@ -3,7 +3,7 @@ import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import type { StoreUnavailable } from "../../domain/Errors.js"
 import type { VmCursor, VmPageQuery, VmSelection } from "../../domain/Vm.js"
-import { endOfTurn } from "../../system/EventLoop.js"
+import { yieldToEventLoop } from "../../runtime/EventLoop.js"
 import { columns, toVm, type VmRow } from "../VmRow.js"
 import type { VmStore } from "../VmStore.js"
 import type { Database } from "./Database.js"
@@ -91,7 +91,7 @@ export const make = ({ read, snapshot }: Database["Type"]): Pick<VmStore["Type"]
             const [open, separator] = rest === selection ? ["[", ""] : ["", ","]
             const close = last === undefined ? "]" : ""
             const [row] = yield* readSnapshot<{ json: Buffer }>(chunk(open, separator, close, records))
-            yield* endOfTurn
+            yield* yieldToEventLoop
             return Option.some([row?.json ?? Buffer.alloc(0), last && { ...selection, cursor: last }] as const)
           })
         )

@@ -1,8 +1,8 @@
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import { show } from "../../domain/Bounds.js"
 import { Conflict, NotFound, StoreUnavailable } from "../../domain/Errors.js"
+import { preview } from "../../domain/Schemas.js"
 import { type CidRange, cidRange, newVm, type Vm } from "../../domain/Vm.js"
 import { withAnyCaseId } from "../AnyCaseId.js"
 import { columns, toVm, type VmRow } from "../VmRow.js"
@@ -46,7 +46,7 @@ const find = <E>(read: (query: Query) => Effect.Effect<ReadonlyArray<VmRow>, E>,
     if (row.id === nameOrId || row.name === nameOrId) return Effect.succeed(toVm(row))
     // A damaged index leads to another record. Acting on that one would be worse than not acting.
     return Effect.zipRight(
-      Effect.logError(`store: the database's index is damaged: ${show(nameOrId)} leads to another record`),
+      Effect.logError(`store: the database's index is damaged: ${preview(nameOrId)} leads to another record`),
       new StoreUnavailable({ error: "the database is damaged" })
     )
   })

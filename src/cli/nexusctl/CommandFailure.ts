@@ -1,0 +1,104 @@
+import type { HttpApiDecodeError } from "@effect/platform/HttpApiError"
+import type * as HttpClientError from "@effect/platform/HttpClientError"
+import * as Data from "effect/Data"
+import type * as ParseResult from "effect/ParseResult"
+import { type Address, formatAddress } from "../../domain/Address.js"
+import { preview } from "../../domain/Schemas.js"
+import type { ApiError } from "../../http/ApiErrors.js"
+import { ExitCode } from "../../runtime/ExitCode.js"
+import { systemErrorMessage } from "../../runtime/SystemError.js"
+
+/** A failed command as its user sees it: the lines on stderr, and the exit code. */
+export class CommandFailed extends Data.TaggedError("CommandFailed")<{
+  readonly lines: ReadonlyArray<string>
+  readonly exitCode: ExitCode
+}> {}
+
+/** No byte came from the daemon for that long. */
+export class DaemonTimeout extends Data.TaggedError("DaemonSilent")<{ readonly seconds: number }> {}
+
+/** Whatever a call of the client can fail with. */
+export type CallError =
+  | ApiError
+  | HttpApiDecodeError
+  | HttpClientError.HttpClientError
+  | ParseResult.ParseError
+  | DaemonTimeout
+
+const failed = (exitCode: ExitCode, ...lines: ReadonlyArray<string>) =>
+  new CommandFailed({ lines: lines.map((line, index) => (index === 0 ? `Error: ${line}` : `  ${line}`)), exitCode })
+
+/** Nothing listens at the address: what else can be said of an unreachable daemon comes in place of these lines. */
+const notRunning = [
+  "  The daemon does not appear to be running.",
+  "",
+  "  Start it: systemctl --user start nexus.service"
+] as const
+
+/** The daemon can't be reached. */
+const unreachable = (address: Address, reason: string | undefined) =>
+  new CommandFailed({
+    lines: [
+      `Error: cannot connect to Nexus daemon at ${formatAddress(address)}`,
+      ...(reason === undefined ? notRunning : [`  ${reason}`])
+    ],
+    exitCode: ExitCode.unreachable
+  })
+
+/** Why no answer came, by the code of node:http's error; `undefined` when nothing listens. */
+const connectReason = (address: Address, cause: unknown): string | undefined => {
+  const code = cause instanceof Error && "code" in cause ? String(cause.code) : ""
+  const host = "path" in address ? address.path : address.host
+  switch (code) {
+    case "ECONNREFUSED":
+    case "ENOENT":
+    case "ENOTDIR":
+      return undefined
+    case "ENOTFOUND":
+      return `Unknown host ${preview(host)}: check the address.`
+    case "EAI_AGAIN":
+      return `Host ${preview(host)} can't be resolved at present: the name server does not answer.`
+    case "ECONNRESET":
+    case "EPIPE":
+      return "The connection was closed before an answer came."
+    case "HPE_HEADER_OVERFLOW":
+      return "The head of the answer is larger than 16 KiB: what listens there is not nexusd."
+    default:
+      return code.startsWith("HPE_")
+        ? "What listens there does not speak HTTP, or is not nexusd."
+        : `The connection failed: ${systemErrorMessage(cause)}.`
+  }
+}
+
+/** What could not be done, as the first line of the message says it: `cannot create VM "web"`. */
+export interface Attempt {
+  readonly doing: string
+  /** The VM it was done to, as the user named it. */
+  readonly vm?: string
+}
+
+/** The table of what goes wrong with a call: its message and exit code. */
+export const toCommandFailure = (address: Address, { doing, vm }: Attempt, error: CallError): CommandFailed => {
+  switch (error._tag) {
+    case "DaemonSilent":
+      return unreachable(address, `No byte came for ${error.seconds} s; --timeout S waits longer.`)
+    case "RequestError":
+      return error.reason === "Transport"
+        ? unreachable(address, connectReason(address, error.cause))
+        : failed(ExitCode.failure, doing, error.message)
+    case "NotFound":
+      return failed(ExitCode.notFound, vm === undefined ? error.error : `VM "${vm}" not found`)
+    case "Conflict":
+      return failed(ExitCode.conflict, doing, error.error)
+    case "ResponseError":
+      return failed(ExitCode.failure, doing, `the daemon's answer, of status ${error.response.status}, can't be read`)
+    case "ParseError":
+      return failed(ExitCode.failure, doing, `what answers at ${formatAddress(address)} does not speak as nexusd does`)
+    case "Unauthorized":
+      return failed(ExitCode.failure, doing, `${error.error} (NEXUS_TOKEN, or --token-file PATH)`)
+    case "HttpApiDecodeError":
+      return failed(ExitCode.failure, doing, error.message)
+    default:
+      return failed(ExitCode.failure, doing, error.error)
+  }
+}

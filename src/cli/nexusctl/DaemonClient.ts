@@ -1,0 +1,105 @@
+import * as Path from "node:path"
+import * as HttpIncomingMessage from "@effect/platform/HttpIncomingMessage"
+import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
+import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import { Address, defaultAddress } from "../../domain/Address.js"
+import { boundedInt } from "../../domain/Schemas.js"
+import { NexusClient } from "../../http/Client.js"
+import { BadConfig, formatParseError, readConfigFile, settings } from "../../runtime/ConfigFile.js"
+import { readToken, tokenFromEnvironment } from "../../runtime/Token.js"
+import { configDir } from "../../runtime/XdgDirs.js"
+import { type Attempt, type CallError, type CommandFailed, DaemonTimeout, toCommandFailure } from "./CommandFailure.js"
+import { silenceAgent } from "./SilenceAgent.js"
+
+/** What `config.yaml` may hold. */
+const Settings = Schema.Struct({
+  daemon: Schema.optionalWith(Address, { exact: true }),
+  token_file: Schema.optionalWith(Schema.NonEmptyString, { exact: true })
+}).annotations(settings)
+
+/** How long the daemon may send nothing. */
+export const SilenceSeconds = boundedInt(1, 3600, "Seconds without a byte after which the daemon counts as unreachable")
+export const defaultSilenceSeconds = 5
+
+/** The longest answer that is read: some 900,000 records */
+const maxAnswerBytes = 256_000_000
+
+/** Where settings are looked for when no file is named. */
+export const defaultConfigPath = (): string => Path.join(configDir(), "nexusctl", "config.yaml")
+
+/** The daemon that a command speaks to. */
+export class DaemonClient extends Context.Tag("nexus/Connection")<
+  DaemonClient,
+  {
+    readonly address: Address
+    /** Makes a call. What goes wrong with it is told as a failed attempt at something. */
+    readonly call: <A>(
+      attempt: Attempt,
+      request: (client: NexusClient["Type"]) => Effect.Effect<A, CallError>
+    ) => Effect.Effect<A, CommandFailed>
+    /** Makes a call whose failures the command deals with itself. */
+    readonly attempt: <A, E>(
+      request: (client: NexusClient["Type"]) => Effect.Effect<A, E>
+    ) => Effect.Effect<A, E | DaemonTimeout>
+  }
+>() {}
+
+const fromEnvironment = Effect.suspend(() => {
+  const value = process.env["NEXUS_DAEMON"]
+  return value === undefined || value === ""
+    ? Effect.succeed(undefined)
+    : Either.mapLeft(
+        Schema.decodeEither(Address)(value),
+        (error) => new BadConfig({ message: `NEXUS_DAEMON: ${formatParseError(error)}` })
+      )
+})
+
+/** What the command line says of the daemon. */
+interface Flags {
+  readonly config: string | undefined
+  readonly daemon: Address | undefined
+  readonly tokenFile: string | undefined
+  readonly timeout: number
+}
+
+/**
+ * Finds the daemon and its token. Precedence: flag > environment > file > default. Fails with `BadConfig` rather than
+ * fall back to another daemon than the user meant.
+ */
+export const layer = (flags: Flags) =>
+  Layer.effect(
+    DaemonClient,
+    Effect.gen(function* () {
+      const file = yield* readConfigFile(flags.config, defaultConfigPath(), Settings)
+      const address = flags.daemon ?? (yield* fromEnvironment) ?? file.daemon ?? defaultAddress
+      const environmentToken = flags.tokenFile === undefined ? yield* tokenFromEnvironment("NEXUS_TOKEN") : undefined
+      const tokenFile = flags.tokenFile ?? file.token_file
+      const token = environmentToken ?? (tokenFile === undefined ? undefined : yield* readToken(tokenFile))
+      const attempt: DaemonClient["Type"]["attempt"] = (request) =>
+        Effect.gen(function* () {
+          const silence = yield* Deferred.make<never, DaemonTimeout>()
+          const onSilence = () =>
+            Deferred.unsafeDone(silence, Effect.fail(new DaemonTimeout({ seconds: flags.timeout })))
+          const client = NexusClient.layer(address, token).pipe(
+            Layer.provide(NodeHttpClient.layerWithoutAgent),
+            Layer.provide(silenceAgent(address, flags.timeout, onSilence))
+          )
+          return yield* Effect.flatMap(NexusClient, request).pipe(
+            Effect.provide(client),
+            HttpIncomingMessage.withMaxBodySize(Option.some(maxAnswerBytes)),
+            Effect.raceFirst(Deferred.await(silence))
+          )
+        })
+      return DaemonClient.of({
+        address,
+        attempt,
+        call: (what, request) => Effect.mapError(attempt(request), (error) => toCommandFailure(address, what, error))
+      })
+    })
+  )

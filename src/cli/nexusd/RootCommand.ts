@@ -1,0 +1,32 @@
+import * as Command from "@effect/cli/Command"
+import * as Options from "@effect/cli/Options"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import { defaultConfigPath, loadConfig } from "../../services/Config.js"
+
+const options = {
+  config: Options.text("config").pipe(
+    Options.withPseudoName("PATH"),
+    Options.withDescription(`Settings (default: ${defaultConfigPath()})`),
+    Options.optional
+  ),
+  db: Options.text("db").pipe(
+    Options.withPseudoName("PATH"),
+    Options.withDescription(
+      "The database, a path or a postgres:// URL (default: NEXUS_DATABASE_URL, else database.url in the settings, else $XDG_STATE_HOME/nexus/nexus.db)"
+    ),
+    Options.optional
+  )
+}
+
+/** The command that the others are below, without what it does by itself. */
+export const nexusd = Command.make("nexusd", options).pipe(
+  Command.withDescription("The Nexus daemon: keeps the records of this host's microVMs and serves the REST API")
+)
+
+/** The settings, with what the line says of them. */
+export const settingsOf = ({ config, db }: Command.Command.ParseConfig<typeof options>) =>
+  loadConfig({ config: Option.getOrUndefined(config), database: Option.getOrUndefined(db) })
+
+/** The settings of a command below nexusd. */
+export const config = Effect.flatMap(nexusd, settingsOf)

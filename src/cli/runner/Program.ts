@@ -1,0 +1,134 @@
+import type * as CliApp from "@effect/cli/CliApp"
+import * as CliConfig from "@effect/cli/CliConfig"
+import * as Command from "@effect/cli/Command"
+import * as ValidationError from "@effect/cli/ValidationError"
+import * as NodeContext from "@effect/platform-node/NodeContext"
+import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
+import * as Cause from "effect/Cause"
+import * as Console from "effect/Console"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import { version } from "../../domain/Version.js"
+import { ExitCode } from "../../runtime/ExitCode.js"
+import { mapStackTraces } from "../../runtime/SourceMaps.js"
+import { flushStderr, printErrorLines, printLines } from "../../runtime/StandardStreams.js"
+import { builtInOptions, type CommandLine, libraryArguments, parseCommandLine } from "./CommandLine.js"
+import {
+  type CommandOption,
+  type CommandPath,
+  type CommandTree,
+  cliConfig,
+  helpText,
+  pathText,
+  plain,
+  valueKind
+} from "./CommandTree.js"
+import { completionScript } from "./Completions.js"
+import { suggestion } from "./Suggestion.js"
+
+/** A failure as its user sees it: the lines on stderr, and the code the process exits with. */
+interface Failure {
+  readonly lines: ReadonlyArray<string>
+  readonly exitCode: ExitCode
+}
+
+/** A program of one root command. */
+export interface Program<Name extends string, E, A> {
+  readonly name: Name
+  /** Other names that it is installed under. */
+  readonly aliases: ReadonlyArray<string>
+  readonly command: Command.Command<Name, CliApp.CliApp.Environment, E, A>
+  /** The root's options are global: they may stand anywhere on the line. */
+  readonly tree: CommandTree
+  /** Whether the root command runs without a command below it; it runs until it is interrupted then. */
+  readonly hasRootHandler: boolean
+  readonly failure: (error: E) => Failure
+}
+
+const helpOf = ({ names, placeholder }: CommandOption): string =>
+  [Array.from(names).reverse().join(", "), placeholder ?? ""].join(" ").trim()
+
+const footer = [
+  [helpOf(builtInOptions.help), "Show this help"],
+  [helpOf(builtInOptions.version), "Show the version"],
+  [helpOf(builtInOptions.completions), "Print completions for a shell"]
+] as const
+
+const usageError = (path: CommandPath, problem: string): Failure => ({
+  lines: [`Error: ${problem}`, `  See: ${pathText(path)} --help`],
+  exitCode: ExitCode.usage
+})
+
+/** The word that was likely meant by a value which is none of its option's words. */
+const valueSuggestion = ({ globals, options }: CommandLine, problem: string): string => {
+  for (const { option, value } of [...globals, ...options]) {
+    if (option.placeholder === undefined || value === undefined || !problem.includes(`${option.names[0]}:`)) continue
+    const kind = valueKind(option.placeholder)
+    if (kind._tag === "Words") return suggestion(value, kind.words)
+  }
+  return ""
+}
+
+const parseFailure = (line: CommandLine, error: ValidationError.ValidationError): Failure => {
+  const problem = plain(error.error)
+  const missing = Array.from(problem.matchAll(/Expected to find option: '(--[\w-]+)'/g), ([, name]) => name)
+  if (missing.length > 0) return usageError(line.path, `missing ${missing.join(" and ")}`)
+  return usageError(line.path, `${problem}${valueSuggestion(line, problem)}`)
+}
+
+/** What a line asks for instead of a command: help, the version or completions. */
+const builtInText = <Name extends string, E, A>(
+  { aliases, hasRootHandler, name, tree }: Program<Name, E, A>,
+  { builtIn, path }: CommandLine
+): ReadonlyArray<string> | undefined => {
+  if (builtIn === undefined) return undefined
+  if (builtIn === "help") return helpText(path, footer, hasRootHandler)
+  return builtIn === "version" ? [`${name} ${version}`] : completionScript(builtIn, tree, aliases)
+}
+
+/** Runs a command line; succeeds with the process's exit code, whatever happened. */
+const execute = <Name extends string, E, A>(program: Program<Name, E, A>, line: CommandLine) => {
+  const report = ({ exitCode, lines }: Failure) => Effect.as(printErrorLines(lines), exitCode)
+  const asksForText = line.builtIn === "help" || line.builtIn === "version"
+  if (line.problem !== undefined && !asksForText) return report(usageError(line.path, line.problem))
+  const text = builtInText(program, line)
+  if (text !== undefined) return printLines(text).pipe(Effect.as(ExitCode.ok), Effect.catchAll(report))
+  // The library prints a parse error before it fails with it; it is reported once, below.
+  const silent = Effect.map(Console.consoleWith(Effect.succeed), (console) => ({
+    ...console,
+    error: () => Effect.void
+  }))
+  return Effect.flatMap(silent, (console) =>
+    Command.run(program.command, { name: program.name, version })(["", "", ...libraryArguments(line)]).pipe(
+      Effect.withConsole(console)
+    )
+  ).pipe(
+    Effect.as(ExitCode.ok),
+    Effect.catchAll((error) =>
+      report(ValidationError.isValidationError(error) ? parseFailure(line, error) : program.failure(error))
+    ),
+    Effect.provide(NodeContext.layer),
+    Effect.provideService(CliConfig.CliConfig, cliConfig)
+  )
+}
+
+/** Runs a program as this process: with its arguments, on its streams, to its exit code. */
+export const main = <Name extends string, E, A>(program: Program<Name, E, A>): void => {
+  mapStackTraces(__filename)
+  const line = parseCommandLine(program.tree, process.argv.slice(2), program.hasRootHandler)
+  const isLongRunning = program.hasRootHandler && line.path.length === 1
+  NodeRuntime.runMain(execute(program, line), {
+    disableErrorReporting: true,
+    disablePrettyLogger: true,
+    teardown: (exit, onExit) => {
+      const end = (code: number, last: Effect.Effect<void>) =>
+        void Effect.runCallback(last, { onExit: () => onExit(code) })
+      if (Exit.isSuccess(exit)) return end(typeof exit.value === "number" ? exit.value : ExitCode.ok, flushStderr)
+      if (Cause.isInterruptedOnly(exit.cause)) {
+        return end(isLongRunning ? ExitCode.ok : ExitCode.interrupted, flushStderr)
+      }
+      const lines = [`Error: internal error in ${program.name}`, `  ${String(Cause.squash(exit.cause))}`]
+      return end(ExitCode.failure, printErrorLines(lines))
+    }
+  })
+}

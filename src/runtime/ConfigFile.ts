@@ -1,0 +1,74 @@
+import * as Data from "effect/Data"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as ParseResult from "effect/ParseResult"
+import * as Schema from "effect/Schema"
+import { preview, truncate } from "../domain/Schemas.js"
+import { strict } from "../domain/Vm.js"
+import { readRegularFile } from "./RegularFile.js"
+import { expandHome } from "./XdgDirs.js"
+
+/** Settings that can't be used; `message` names the file and the key. */
+export class BadConfig extends Data.TaggedError("BadConfig")<{ readonly message: string }> {}
+
+/** Annotations of a schema of settings: no key but its own, and an error in words when it is no mapping at all. */
+export const settings = {
+  parseOptions: strict,
+  message: ({ actual }: { readonly actual: unknown }) => `expected keys and values, got ${preview(actual)}`
+} as const
+
+/** What is wrong with some settings, a line for each key. */
+export const formatParseError = (error: ParseResult.ParseError): string =>
+  ParseResult.ArrayFormatter.formatErrorSync(error)
+    .map(({ message, path }) => (path.length === 0 ? message : `${path.join(".")}: ${message}`))
+    .join("; ")
+
+/** The parser shows the line with the error, which may hold a URL with a password. */
+const withoutPasswords = (text: string): string => text.replace(/(:\/\/[^:@/\s]*):.*/g, "$1:…")
+
+const parseYaml = (path: string, text: string) =>
+  Effect.gen(function* () {
+    // Loaded here, since most calls find no file: the parser is a third of what a start of nexusctl loads.
+    const Yaml = yield* Effect.promise(() => import("yaml"))
+    return yield* Effect.try({
+      try: (): unknown => {
+        const document = Yaml.parseDocument(text, { resolveKnownTags: false, stringKeys: true })
+        const [problem] = [...document.errors, ...document.warnings]
+        if (problem?.code === "MULTIPLE_DOCS") throw new Error("expected one YAML document, found several")
+        if (problem !== undefined) throw problem
+        // Throws where aliases multiply: yaml's `maxAliasCount` is 100.
+        return document.toJS()
+      },
+      catch: (error) => {
+        const problem = error instanceof Error ? error.message : String(error)
+        return new BadConfig({
+          message: `${path}: ${truncate(withoutPasswords(problem).replace(/\s+/g, " ").trim(), 300)}`
+        })
+      }
+    })
+  })
+
+/** A settings file may have 1 MiB. */
+const maxBytes = 1024 * 1024
+
+/**
+ * Reads settings from a YAML file; an empty file holds none. Fails with `BadConfig` when the file can't be read, is not
+ * one YAML document or does not fit the schema. Without `path` the file is `defaultPath`, which may be missing: that
+ * is an empty file.
+ */
+export const readConfigFile = <A, I>(path: string | undefined, defaultPath: string, schema: Schema.Schema<A, I>) =>
+  Effect.gen(function* () {
+    const file = expandHome(path ?? defaultPath)
+    const { text } = yield* readRegularFile(file, maxBytes).pipe(
+      Effect.catchAll(({ isAbsent, reason }) =>
+        isAbsent && path === undefined
+          ? Effect.succeed({ text: "" })
+          : new BadConfig({ message: `cannot read ${file}: ${reason}` })
+      )
+    )
+    const content = text === "" ? undefined : yield* parseYaml(file, text)
+    return yield* Either.mapLeft(
+      Schema.decodeUnknownEither(schema)(content ?? {}),
+      (error) => new BadConfig({ message: `${file}: ${formatParseError(error)}` })
+    )
+  })

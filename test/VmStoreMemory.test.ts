@@ -1,4 +1,0 @@
-import * as VmStoreMemory from "../src/services/VmStoreMemory.js"
-import { vmStoreContract } from "./VmStoreContract.js"
-
-vmStoreContract("memory", VmStoreMemory.layer)

@@ -1,0 +1,115 @@
+import * as FastCheck from "effect/FastCheck"
+import { type CreateVm, type Vm, type VmFilter, VmRole, VmState } from "../../src/domain/Vm.js"
+
+/** Which of the few names an operation means, and whether it asks by name or by id. */
+interface Target {
+  readonly name: string
+  readonly by: "name" | "id"
+}
+
+export type Operation =
+  | { readonly _tag: "tick"; readonly seconds: number }
+  | { readonly _tag: "create"; readonly params: CreateVm }
+  | ({ readonly _tag: "get" } & Target)
+  | ({ readonly _tag: "delete" } & Target)
+  | { readonly _tag: "list"; readonly filter: VmFilter; readonly pages: number | undefined }
+
+const { constant, constantFrom, integer, record } = FastCheck
+const name = constantFrom("a", "b", "c", "d", "e", "f")
+const role = constantFrom(...VmRole.literals)
+const state = constantFrom(...VmState.literals)
+const by = constantFrom<Array<Target["by"]>>("name", "id")
+
+const arbitraries = {
+  tick: record({ _tag: constant("tick" as const), seconds: integer({ min: -3, max: 9 }) }),
+  create: record({
+    _tag: constant("create" as const),
+    params: record({
+      name,
+      role,
+      vcpu_count: integer({ min: 1, max: 32 }),
+      mem_size_mib: integer({ min: 1, max: 9999 })
+    })
+  }),
+  get: record({ _tag: constant("get" as const), name, by }),
+  delete: record({ _tag: constant("delete" as const), name, by }),
+  list: record({
+    _tag: constant("list" as const),
+    filter: record({ role, state }, { requiredKeys: [] }),
+    pages: FastCheck.option(integer({ min: 1, max: 4 }), { nil: undefined })
+  })
+} as const
+
+/** Operations on few names, so that they meet; time goes forth and back. */
+export const operations: FastCheck.Arbitrary<Operation> = FastCheck.oneof(
+  { weight: 1, arbitrary: arbitraries.tick },
+  { weight: 5, arbitrary: arbitraries.create },
+  { weight: 2, arbitrary: arbitraries.get },
+  { weight: 3, arbitrary: arbitraries.delete },
+  { weight: 2, arbitrary: arbitraries.list }
+)
+
+/** The contract in its plainest form: an array, searched from end to end. */
+export class ModelStore {
+  /** Fewer CIDs than names, so that they run out. */
+  static readonly cids = { min: 3, max: 7 }
+  now = 1000
+  private records: Array<Vm> = []
+  private lastId = new Map<string, string>()
+
+  learnId(name: string, id: string) {
+    this.lastId.set(name, id)
+    this.records = this.records.map((vm) => (vm.name === name ? { ...vm, id } : vm))
+  }
+
+  /** What the operation asks for; a name never created has an id that nobody has. */
+  target({ by, name }: Target): string {
+    return by === "name" ? name : (this.lastId.get(name) ?? "00000000-0000-4000-8000-000000000000")
+  }
+
+  forget(target: Target) {
+    const wanted = this.target(target)
+    this.records = this.records.filter((vm) => vm.id !== wanted && vm.name !== wanted)
+  }
+
+  private freeCid(): number | undefined {
+    const { max, min } = ModelStore.cids
+    const used = this.records.map((vm) => vm.cid)
+    const next = Math.max(min - 1, ...used) + 1
+    if (next <= max) return next
+    for (let cid = min; cid <= max; cid++) if (!used.includes(cid)) return cid
+    return undefined
+  }
+
+  /** What the caller must see. `delete` only foretells: `forget` carries it out. */
+  apply(operation: Operation): unknown {
+    switch (operation._tag) {
+      case "tick":
+        this.now = Math.max(0, this.now + operation.seconds)
+        return undefined
+      case "create": {
+        const { params } = operation
+        if (this.records.some((vm) => vm.name === params.name)) return `VM name '${params.name}' already exists`
+        const cid = this.freeCid()
+        if (cid === undefined) return "no free CID"
+        this.records.push({ ...params, id: "", state: "created", cid, created_at: this.now, updated_at: this.now })
+        return cid
+      }
+      case "get":
+      case "delete": {
+        const wanted = this.target(operation)
+        const found = this.records.find((vm) => vm.id === wanted || vm.name === wanted)
+        if (found === undefined) return `VM '${wanted}' not found`
+        return operation._tag === "get" ? found : "deleted"
+      }
+      case "list": {
+        const { role, state } = operation.filter
+        return this.records
+          .map((vm, index) => ({ vm, index }))
+          .filter(({ vm }) => (role === undefined || vm.role === role) && (state === undefined || vm.state === state))
+          .sort((a, b) => b.vm.created_at - a.vm.created_at || b.index - a.index)
+          .map(({ vm }) => vm)
+      }
+    }
+  }
+}

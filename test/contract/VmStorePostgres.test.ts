@@ -1,0 +1,51 @@
+import * as SqlClient from "@effect/sql/SqlClient"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Layer from "effect/Layer"
+import { beforeAll, describe } from "vitest"
+import * as PostgresDatabase from "../../src/services/postgres/PostgresDatabase.js"
+import { parsePostgresUrl } from "../../src/services/postgres/PostgresUrl.js"
+import * as VmStorePostgres from "../../src/services/postgres/VmStorePostgres.js"
+import { hasPostgres, needsPostgres, Server } from "../support/PostgresCluster.js"
+import { type Setup, vmStoreContract } from "./VmStoreContract.js"
+
+describe.skipIf(!hasPostgres)(`PostgreSQL${needsPostgres}`, () => {
+  let server: Server
+  beforeAll(async () => {
+    const disposals: Array<() => Promise<void>> = []
+    server = await Server.create((dispose) => disposals.push(dispose))
+    return async () => {
+      for (const dispose of disposals) await dispose()
+    }
+  })
+
+  const seeded = (initial: Setup["initial"] = []) =>
+    Layer.effectDiscard(
+      Effect.gen(function* () {
+        const sql = yield* SqlClient.SqlClient
+        yield* Effect.forEach(initial, (vm) => sql`INSERT INTO vms ${sql.insert({ ...vm })}`)
+      })
+    )
+
+  /** Each store has a schema of its own in one database: that is made quicker than a database. */
+  let serial = 0
+  const schema = Effect.promise(async () => {
+    const name = `store_${++serial}`
+    await server.query(`CREATE SCHEMA ${name}`)
+    return name
+  })
+
+  vmStoreContract("PostgreSQL", ({ initial, ...options }) =>
+    Layer.unwrapEffect(
+      Effect.gen(function* () {
+        const name = yield* schema
+        const url = `${server.url()}?options=${encodeURIComponent(`-c search_path=${name}`)}`
+        const target = yield* Either.mapLeft(parsePostgresUrl(url), (problem) => new Error(problem))
+        return VmStorePostgres.layer(options).pipe(
+          Layer.provideMerge(seeded(initial)),
+          Layer.provide(PostgresDatabase.layer(target))
+        )
+      })
+    ).pipe(Layer.orDie)
+  )
+})

@@ -1,0 +1,28 @@
+import * as FileSystem from "@effect/platform/FileSystem"
+import * as NodeContext from "@effect/platform-node/NodeContext"
+import * as SqlClient from "@effect/sql/SqlClient"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Database from "../../src/services/sqlite/Database.js"
+import * as VmStoreSqlite from "../../src/services/sqlite/VmStoreSqlite.js"
+import { type Setup, vmStoreContract } from "./VmStoreContract.js"
+
+const seeded = (initial: Setup["initial"] = []) =>
+  Layer.effectDiscard(
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      yield* Effect.forEach(initial, (vm) => sql`INSERT INTO vms ${sql.insert({ ...vm })}`)
+    })
+  )
+
+vmStoreContract("SQLite", ({ initial, ...options }) =>
+  Layer.unwrapScoped(
+    Effect.gen(function* () {
+      const folder = yield* (yield* FileSystem.FileSystem).makeTempDirectoryScoped({ prefix: "nexus-store-" })
+      return VmStoreSqlite.layer(options).pipe(
+        Layer.provideMerge(seeded(initial)),
+        Layer.provide(Database.layer(`${folder}/nexus.db`))
+      )
+    })
+  ).pipe(Layer.provide(NodeContext.layer), Layer.orDie)
+)

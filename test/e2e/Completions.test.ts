@@ -1,0 +1,232 @@
+import { existsSync, symlinkSync, writeFileSync } from "node:fs"
+import * as Http from "node:http"
+import { join } from "node:path"
+import { afterAll, beforeAll, describe, expect, it } from "vitest"
+import {
+  createVm,
+  type Daemon,
+  type Home,
+  makeHome,
+  programs,
+  runCli,
+  start,
+  startDaemon
+} from "../support/Processes.js"
+
+const shells = { bash: "/usr/bin/bash", zsh: "/usr/bin/zsh", fish: "/usr/bin/fish" } as const
+type Shell = keyof typeof shells
+
+/** Calls the function that is registered for the command, with its words split as bash splits them at = and :. */
+const bash = `
+source "$SCRIPT"
+completed() {
+  COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=()
+  local spec=$(complete -p "$1"); local name=\${spec#*-F }; name=\${name%% *}
+  "$name" "$1" "\${COMP_WORDS[COMP_CWORD]}" ""
+  printf '%s\\n' "\${COMPREPLY[@]}"
+}
+completed "$@"
+`
+
+/** Completes in an interactive zsh of its own, where compadd prints what it is given. */
+const zsh = `
+zmodload zsh/zpty
+zpty z zsh -f -i
+line() { local answer; until zpty -r z answer "*$1*"; do :; done }
+zpty -w z 'PROMPT= RPROMPT= ; unsetopt zle_bracketed_paste 2>/dev/null; autoload -Uz compinit && compinit -u -d '\${(q)HOME}'/dump; source '\${(q)SCRIPT}'
+compadd() {
+  if [[ \${@[1,(i)(-|--)]} == *-(O|A|D)\\ * ]]; then builtin compadd "$@"; return $?; fi
+  typeset -a __hits
+  builtin compadd -A __hits "$@"
+  [[ -n $__hits ]] && printf "HIT:%s\\r\\n" "\${__hits[@]}"
+}
+done_() { print -r -- "ALL"_DONE; }
+zle -C capture complete-word _main_complete; bindkey "^I" capture
+zle -N done_; bindkey "^D" done_
+print READY_"NOW"'
+line READY_NOW
+zpty -n -w z "$1"$'\\t\\x04'
+local out chunk
+while zpty -r z chunk; do out+=$chunk; [[ $out == *ALL_DONE* ]] && break; done
+print -r -- "$out" | tr -d '\\r' | sed -n 's/.*HIT://p'
+zpty -d z
+`
+
+const fish = `
+source $SCRIPT
+complete -C $argv[1] | string replace -r '\\t.*' ''
+`
+
+interface Completer {
+  readonly home: Home
+  readonly complete: (line: string, env?: Readonly<Record<string, string>>) => Promise<ReadonlyArray<string>>
+}
+
+const completer = async (shell: Shell, program: "nexusctl" | "nexusd", home: Home): Promise<Completer> => {
+  const bin = join(home.path, "bin")
+  if (!existsSync(bin)) {
+    home.write("bin/.keep", "")
+    symlinkSync(programs.nexusctl, join(bin, "nexusctl"))
+    symlinkSync(programs.nexusctl, join(bin, "nxc"))
+    symlinkSync(programs.nexusd, join(bin, "nexusd"))
+  }
+  const { stdout } = await start(home, process.execPath, [programs[program], "--completions", shell]).ended
+  // However busy the machine is.
+  const script = home.write(`${program}.${shell}`, stdout.replace("complete-vms 300", "complete-vms 30000"))
+  const harness = home.write(`harness.${shell}`, { bash, fish, zsh }[shell])
+  const complete: Completer["complete"] = async (line, env = {}) => {
+    const bashWords = line
+      .split(/\s+/)
+      .flatMap((word) => (word === "" ? [""] : word.split(/([=:])/).filter((part) => part !== "")))
+    const args =
+      shell === "bash"
+        ? ["--norc", "--noprofile", harness, ...bashWords]
+        : shell === "zsh"
+          ? ["-f", harness, line]
+          : ["--no-config", harness, line]
+    const { stderr, stdout } = await start(home, shells[shell], args, {
+      env: { SCRIPT: script, PATH: `${bin}:${process.env["PATH"]}`, TERM: "dumb", NEXUS_DAEMON: "127.0.0.1:1", ...env }
+    }).ended
+    expect(stderr).toBe("")
+    return Array.from(
+      new Set(
+        stdout
+          .split("\n")
+          .map((text) => text.trim())
+          .filter((text) => text !== "")
+      )
+    ).sort()
+  }
+  return { home, complete }
+}
+
+const roles = ["portal", "service", "work"]
+const formats = ["json", "text"]
+
+for (const shell of ["bash", "zsh", "fish"] as const) {
+  describe.skipIf(!existsSync(shells[shell])).concurrent(`completions in ${shell}`, () => {
+    const home = makeHome(afterAll)
+    let nexusctl: Completer
+    let nexusd: Completer
+    let daemon: Daemon
+    beforeAll(async () => {
+      nexusctl = await completer(shell, "nexusctl", home)
+      nexusd = await completer(shell, "nexusd", home)
+      daemon = await startDaemon(home)
+      await createVm(daemon, "web")
+      await createVm(daemon, "db")
+      writeFileSync(join(home.path, "settings.yaml"), "")
+    })
+
+    it("offer commands, on every level, under both names", async () => {
+      expect(await nexusctl.complete("nexusctl ")).toEqual(["status", "version", "vm"])
+      expect(await nexusctl.complete("nxc vm ")).toEqual(["create", "delete", "inspect", "list"])
+      expect(await nexusctl.complete("nexusctl --daemon 127.0.0.1:2 vm li")).toEqual(["list"])
+      expect(await nexusd.complete("nexusd ")).toEqual(["backup", "check", "migrate", "restore", "token"])
+      expect(await nexusd.complete("nexusd token ")).toEqual(["new"])
+    })
+
+    it("offer options below vm, and none that is refused", async () => {
+      const options = await nexusctl.complete("nexusctl vm list --")
+      expect(options).toEqual(
+        expect.arrayContaining(
+          ["--role", "--state", "--output", "--daemon", "--help"].map((name) => expect.stringMatching(`^${name}=?$`))
+        )
+      )
+      expect(options.join(" ")).not.toMatch(/wizard|log-level|vcpu|yes/)
+      expect((await nexusctl.complete("nexusctl vm create --vc")).map((name) => name.replace("=", ""))).toEqual([
+        "--vcpu"
+      ])
+      expect((await nexusd.complete("nexusd migrate --fr")).map((name) => name.replace("=", ""))).toEqual(["--from"])
+    })
+
+    it("offer the values of options", async () => {
+      expect(await nexusctl.complete("nexusctl vm create web --role ")).toEqual(roles)
+      expect(await nexusctl.complete("nxc vm list --role w")).toEqual(["work"])
+      expect(await nexusctl.complete("nexusctl vm list -o ")).toEqual(formats)
+      expect(await nexusctl.complete("nexusctl vm list --state ")).toEqual([
+        "crashed",
+        "created",
+        "failed",
+        "running",
+        "stopped"
+      ])
+      expect(await nexusctl.complete("nexusctl --completions ")).toEqual(["bash", "fish", "zsh"])
+      const attached = await nexusctl.complete("nexusctl vm create web --role=")
+      expect(attached.map((word) => word.replace("--role=", ""))).toEqual(roles)
+    })
+
+    it("offer files", async () => {
+      for (const line of ["nexusctl --config sett", "nexusctl vm list --token-file sett"]) {
+        expect(await nexusctl.complete(line), line).toEqual(["settings.yaml"])
+      }
+      for (const line of ["nexusd --db sett", "nexusd backup sett", "nexusd migrate --from sett"]) {
+        expect(await nexusd.complete(line), line).toEqual(["settings.yaml"])
+      }
+    })
+
+    it("offer the names of VMs", async () => {
+      const env = { NEXUS_DAEMON: daemon.address }
+      expect(await nexusctl.complete("nexusctl vm inspect ", env)).toEqual(["db", "web"])
+      expect(await nexusctl.complete("nxc vm delete --yes w", env)).toEqual(["web"])
+      expect(await nexusctl.complete(`nexusctl --daemon ${daemon.address} vm inspect `)).toEqual(["db", "web"])
+    })
+
+    it("offer nothing, and print nothing, when the daemon is down", async () => {
+      expect(await nexusctl.complete("nexusctl vm inspect ")).toEqual([])
+      expect(await nexusctl.complete("nexusctl vm create ")).toEqual([])
+    })
+  })
+}
+
+describe("the names that completions ask for", () => {
+  const listening = async (atEnd: (dispose: () => void) => void, handler: Http.RequestListener): Promise<string> => {
+    const server = Http.createServer(handler)
+    atEnd(() => {
+      server.closeAllConnections()
+      server.close()
+    })
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve))
+    const address = server.address()
+    return `127.0.0.1:${typeof address === "object" ? address?.port : ""}`
+  }
+
+  it("are DNS labels only: a shell may expand others", async ({ onTestFinished }) => {
+    const names = ["web", "$(touch hacked)", "`id`", "a b", "-rf", "Web", "x\u001b[2J", "db-1"]
+    const address = await listening(onTestFinished, (_, response) => {
+      const records = names.map((name) => ({
+        id: "0b1f4b0e-4f4e-4c6e-9a57-0a4f6f8f7a11",
+        name,
+        role: "work",
+        state: "created",
+        cid: 3,
+        vcpu_count: 1,
+        mem_size_mib: 128,
+        created_at: 1,
+        updated_at: 1
+      }))
+      response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(records))
+    })
+    const home = makeHome(onTestFinished)
+    expect(await runCli(home, ["complete-vms", "30000", "--daemon", address])).toEqual({
+      code: 0,
+      stdout: "web\ndb-1\n",
+      stderr: ""
+    })
+  })
+
+  it("are none when the daemon takes the call and says nothing", async ({ onTestFinished }) => {
+    const address = await listening(onTestFinished, () => {})
+    const home = makeHome(onTestFinished)
+    // A list waits on, so it must be the last to end.
+    const list = runCli(home, ["vm", "list", "--daemon", address])
+    const names = runCli(home, ["complete-vms", "300", "--daemon", address])
+    expect(await Promise.race([list, names])).toEqual({ code: 0, stdout: "", stderr: "" })
+    expect((await list).code).toBe(3)
+  })
+
+  it("are asked for by a command that no help shows", async ({ onTestFinished }) => {
+    const { stdout } = await runCli(makeHome(onTestFinished), ["--help"])
+    expect(stdout).not.toContain("complete-vms")
+  })
+})

@@ -1,0 +1,87 @@
+import { createServer } from "node:http"
+import { describe, expect, it } from "vitest"
+import { call, createVm, makeHome, startDaemon } from "../support/Processes.js"
+
+interface Span {
+  readonly name: string
+  readonly kind: number
+  readonly traceId: string
+  readonly parentSpanId?: string
+  readonly attributes: ReadonlyArray<{
+    readonly key: string
+    readonly value: { readonly stringValue?: string; readonly intValue?: number; readonly doubleValue?: number }
+  }>
+}
+
+interface Export {
+  readonly resourceSpans: ReadonlyArray<{
+    readonly resource: { readonly attributes: Span["attributes"] }
+    readonly scopeSpans: ReadonlyArray<{ readonly spans: ReadonlyArray<Span> }>
+  }>
+}
+
+/** A collector of OpenTelemetry's, as much of one as takes spans over HTTP. */
+const startCollector = async (atEnd: (dispose: () => void) => void) => {
+  const received: Array<{ readonly path: string | undefined; readonly body: Export }> = []
+  const server = createServer(async (request, response) => {
+    const parts = await request.toArray()
+    received.push({ path: request.url, body: JSON.parse(Buffer.concat(parts).toString("utf8")) })
+    response.end("{}")
+  })
+  atEnd(() => server.close())
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve))
+  const address = server.address()
+  const port = typeof address === "object" ? address?.port : undefined
+  const spans = () =>
+    received.flatMap(({ body }) => body.resourceSpans.flatMap(({ scopeSpans }) => scopeSpans.flatMap((s) => s.spans)))
+  return { url: `http://127.0.0.1:${port}`, received, spans }
+}
+
+const valueOf = ({ attributes }: { readonly attributes: Span["attributes"] }, name: string) => {
+  const value = attributes.find(({ key }) => key === name)?.value
+  return value?.stringValue ?? Number(value?.intValue ?? value?.doubleValue)
+}
+
+describe.concurrent("tracing", () => {
+  it("sends a span for each request to the endpoint in the environment", async ({ onTestFinished }) => {
+    const collector = await startCollector(onTestFinished)
+    const daemon = await startDaemon(makeHome(onTestFinished), {
+      env: { OTEL_EXPORTER_OTLP_ENDPOINT: collector.url }
+    })
+    const traceId = "0af7651916cd43dd8448eb211c80319c"
+    await createVm(daemon, "web")
+    await fetch(`${daemon.url}/v1/vms/web`, { headers: { traceparent: `00-${traceId}-b7ad6b7169203331-01` } })
+    await call(daemon, "GET", "/v1/vms/ghost")
+    await call(daemon, "GET", "/nowhere")
+    const { code } = await daemon.stop()
+    expect(code).toBe(0)
+
+    expect(collector.received.map(({ path }) => path)).toContain("/v1/traces")
+    const resource = collector.received[0]?.body.resourceSpans[0]?.resource
+    expect(resource && valueOf(resource, "service.name")).toBe("nexusd")
+    const seen = collector
+      .spans()
+      .map((span) => [span.name, valueOf(span, "url.path"), valueOf(span, "http.response.status_code")])
+    expect(seen).toEqual(
+      expect.arrayContaining([
+        ["POST /v1/vms", "/v1/vms", 201],
+        ["GET /v1/vms/{nameOrId}", "/v1/vms/web", 200],
+        ["GET /v1/vms/{nameOrId}", "/v1/vms/ghost", 404],
+        ["GET", "/nowhere", 404]
+      ])
+    )
+    expect(collector.spans().find((span) => valueOf(span, "url.path") === "/v1/vms/web")).toMatchObject({
+      kind: 2,
+      traceId,
+      parentSpanId: "b7ad6b7169203331"
+    })
+  })
+
+  it("serves and stops as ever when the collector is not there", async ({ onTestFinished }) => {
+    const daemon = await startDaemon(makeHome(onTestFinished), {
+      env: { OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: "http://127.0.0.1:1/v1/traces" }
+    })
+    await createVm(daemon, "web")
+    expect((await daemon.stop()).code).toBe(0)
+  })
+})
