@@ -1,19 +1,15 @@
 import * as Schema from "effect/Schema"
-import { Conflict, NotFound, StoreUnavailable } from "../domain/Errors.js"
+import { Conflict, errorMessage, NotFound, StoreUnavailable } from "../domain/Errors.js"
 import { DatabaseStatus } from "../domain/Health.js"
-import { errorText, HttpErrors, httpError } from "./HttpErrors.js"
+import { HttpErrors, httpError } from "./HttpErrors.js"
 
 /** Health's answer when the store does not answer. */
 export class Degraded extends Schema.TaggedError<Degraded>("nexus/Degraded")("Degraded", {
   status: Schema.optionalWith(Schema.Literal("degraded"), { default: () => "degraded" }),
-  error: errorText,
+  message: errorMessage,
   version: Schema.optionalWith(Schema.String, { exact: true }),
   database: Schema.optionalWith(Schema.partial(DatabaseStatus), { exact: true })
-}) {
-  override get message() {
-    return this.error
-  }
-}
+}) {}
 
 /** Every error that Nexus sends, with its status: the one place where the two meet. */
 export const ApiErrors = {

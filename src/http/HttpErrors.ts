@@ -1,8 +1,6 @@
 import * as HttpApiSchema from "@effect/platform/HttpApiSchema"
 import * as Schema from "effect/Schema"
-
-/** What went wrong, for people. */
-export const errorText = Schema.String.annotations({ description: "What went wrong, for people" })
+import { errorMessage } from "../domain/Errors.js"
 
 /** One field of the request that was wrong. */
 const Issue = Schema.Struct({
@@ -12,103 +10,77 @@ const Issue = Schema.Struct({
 
 /** The request can't be understood: malformed JSON, or a field or parameter that is missing, bad or unknown. */
 export class BadRequest extends Schema.TaggedError<BadRequest>("nexus/BadRequest")("BadRequest", {
-  error: errorText,
+  message: errorMessage,
   issues: Schema.optionalWith(Schema.Array(Issue), { exact: true })
-}) {
-  override get message() {
-    return this.error
-  }
-}
+}) {}
 
 /** The request comes from a web page elsewhere, or asks for another host. */
-export class Forbidden extends Schema.TaggedError<Forbidden>("nexus/Forbidden")("Forbidden", { error: errorText }) {
-  override get message() {
-    return this.error
-  }
-}
+export class Forbidden extends Schema.TaggedError<Forbidden>("nexus/Forbidden")("Forbidden", {
+  message: errorMessage
+}) {}
 
 /** The daemon asks for a token, and the request has none or another. */
 export class Unauthorized extends Schema.TaggedError<Unauthorized>("nexus/Unauthorized")("Unauthorized", {
-  error: errorText
-}) {
-  override get message() {
-    return this.error
-  }
-}
+  message: errorMessage
+}) {}
 
 /** More requests are under way than the daemon takes on at once. */
 export class Overloaded extends Schema.TaggedError<Overloaded>("nexus/Overloaded")("Overloaded", {
-  error: errorText
-}) {
-  override get message() {
-    return this.error
-  }
-}
+  message: errorMessage
+}) {}
 
 /** Nothing is served at this path. */
 export class RouteNotFound extends Schema.TaggedError<RouteNotFound>("nexus/RouteNotFound")("RouteNotFound", {
-  error: errorText
+  message: errorMessage
 }) {}
 
 /** Something is served at this path, but not with this method. */
 export class MethodNotAllowed extends Schema.TaggedError<MethodNotAllowed>("nexus/MethodNotAllowed")(
   "MethodNotAllowed",
-  { error: errorText, allowed: Schema.Array(Schema.String) }
+  { message: errorMessage, allowed: Schema.Array(Schema.String) }
 ) {}
 
 /** The body is larger than a request may be. */
 export class PayloadTooLarge extends Schema.TaggedError<PayloadTooLarge>("nexus/PayloadTooLarge")("PayloadTooLarge", {
-  error: errorText
-}) {
-  override get message() {
-    return this.error
-  }
-}
+  message: errorMessage
+}) {}
 
 /** The body is not said to be `application/json`. */
 export class UnsupportedMediaType extends Schema.TaggedError<UnsupportedMediaType>("nexus/UnsupportedMediaType")(
   "UnsupportedMediaType",
-  { error: errorText }
-) {
-  override get message() {
-    return this.error
-  }
-}
+  { message: errorMessage }
+) {}
 
 /** The request expects what this daemon does not do (RFC 9110, 10.1.1). */
 export class ExpectationFailed extends Schema.TaggedError<ExpectationFailed>("nexus/ExpectationFailed")(
   "ExpectationFailed",
-  { error: errorText }
+  { message: errorMessage }
 ) {}
 
 /** The request's head or its body did not arrive in time. */
 export class RequestTimeout extends Schema.TaggedError<RequestTimeout>("nexus/RequestTimeout")("RequestTimeout", {
-  error: errorText
+  message: errorMessage
 }) {}
 
 /** The request's head is larger than a request's may be. */
 export class HeadTooLarge extends Schema.TaggedError<HeadTooLarge>("nexus/HeadTooLarge")("HeadTooLarge", {
-  error: errorText
+  message: errorMessage
 }) {}
 
 /** The request uses a part of HTTP that this daemon does not implement. */
 export class NotImplemented extends Schema.TaggedError<NotImplemented>("nexus/NotImplemented")("NotImplemented", {
-  error: errorText
+  message: errorMessage
 }) {}
 
 /** A bug in the daemon. What happened is in its log, under the request's id. */
 export class InternalError extends Schema.TaggedError<InternalError>("nexus/InternalError")("InternalError", {
-  error: errorText,
+  message: errorMessage,
   request_id: Schema.optionalWith(Schema.String, { exact: true })
-}) {
-  override get message() {
-    return this.error
-  }
-}
+}) {}
 
 /**
- * An error as it is sent: its status, and a body. Existing daemons send `error` alone, so that `_tag` may be missing;
- * what only this daemon sends is told apart by its `_tag`.
+ * An error class as it is sent, with its status. Daemons of the step 4 plan send `error` alone, so `_tag` may be missing;
+ * an error that only this daemon sends is recognised by its `_tag`.
  */
 export const httpError = <Self, Tag extends string, F extends Schema.Struct.Fields>(
   status: number,
@@ -117,10 +89,11 @@ export const httpError = <Self, Tag extends string, F extends Schema.Struct.Fiel
   options?: { readonly tagged: true }
 ) => {
   const tag = Schema.Literal(error._tag).annotations({ description: "The error's name, for programs" })
-  const body = Schema.Struct({
-    ...error.fields,
-    _tag: options?.tagged ? tag : Schema.optionalWith(tag, { default: () => error._tag })
-  })
+  const { _tag, ...fields } = error.fields
+  const body = Schema.extend(
+    Schema.encodedSchema(Schema.Struct(fields)),
+    Schema.Struct({ _tag: options?.tagged ? tag : Schema.optionalWith(tag, { default: () => error._tag }) })
+  )
   return Schema.compose(body, error, { strict: false }).annotations({
     ...HttpApiSchema.annotations({ status, description }),
     identifier: error._tag

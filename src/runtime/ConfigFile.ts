@@ -34,7 +34,7 @@ const parseYaml = (path: string, text: string) =>
       try: (): unknown => {
         const document = Yaml.parseDocument(text, { resolveKnownTags: false, stringKeys: true })
         const [problem] = [...document.errors, ...document.warnings]
-        if (problem?.code === "MULTIPLE_DOCS") throw new Error("expected one YAML document, found several")
+        if (problem?.code === "MULTIPLE_DOCS") throw new Error("one YAML document is expected, several were found")
         if (problem !== undefined) throw problem
         // Throws where aliases multiply: yaml's `maxAliasCount` is 100.
         return document.toJS()
@@ -42,7 +42,7 @@ const parseYaml = (path: string, text: string) =>
       catch: (error) => {
         const problem = error instanceof Error ? error.message : String(error)
         return new BadConfig({
-          message: `${path}: ${truncate(withoutPasswords(problem).replace(/\s+/g, " ").trim(), 300)}`
+          message: `${path} is not YAML: ${truncate(withoutPasswords(problem).replace(/\s+/g, " ").trim(), 300)}`
         })
       }
     })

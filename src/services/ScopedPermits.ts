@@ -17,7 +17,7 @@ export const scopedPermits = (
       restore(semaphore.take(1)).pipe(
         Effect.timeoutFail({
           duration: patience,
-          onTimeout: () => new StoreUnavailable({ error: refusal })
+          onTimeout: () => new StoreUnavailable({ message: refusal })
         }),
         Effect.zipRight(Effect.addFinalizer(() => semaphore.release(1)))
       )

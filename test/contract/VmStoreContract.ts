@@ -69,7 +69,7 @@ export const vmStoreContract = (layerName: string, layer: (setup: Setup) => Laye
         Effect.gen(function* () {
           yield* create("dup")
           expect(yield* Effect.flip(create("dup"))).toStrictEqual(
-            new Conflict({ error: "VM name 'dup' already exists" })
+            new Conflict({ message: "VM name 'dup' already exists" })
           )
           expect(yield* names()).toEqual(["dup"])
           yield* remove("dup")
@@ -110,7 +110,7 @@ export const vmStoreContract = (layerName: string, layer: (setup: Setup) => Laye
       run(
         Effect.gen(function* () {
           for (const name of ["a", "b", "c"]) yield* create(name)
-          expect(yield* Effect.flip(create("d"))).toStrictEqual(new Conflict({ error: "no free CID" }))
+          expect(yield* Effect.flip(create("d"))).toStrictEqual(new Conflict({ message: "no free CID" }))
           expect(yield* Effect.flip(create("a"))).toStrictEqual(Conflict.nameTaken("a"))
           yield* remove("b")
           expect((yield* create("d")).cid).toBe(4)
@@ -276,7 +276,7 @@ export const vmStoreContract = (layerName: string, layer: (setup: Setup) => Laye
           const id = crypto.randomUUID()
           yield* create("web")
           for (const ghost of ["ghost", id, "", "web ", "WEB", "a/b?c", "' OR 1=1 --", "%", "\u0000"]) {
-            expect(yield* Effect.flip(getVm(ghost))).toStrictEqual(new NotFound({ error: `VM '${ghost}' not found` }))
+            expect(yield* Effect.flip(getVm(ghost))).toStrictEqual(new NotFound({ message: `VM '${ghost}' not found` }))
             expect(yield* Effect.flip(remove(ghost))).toStrictEqual(NotFound.vm(ghost))
           }
           expect(yield* names()).toEqual(["web"])
@@ -360,7 +360,7 @@ export const vmStoreContract = (layerName: string, layer: (setup: Setup) => Laye
       run(
         Effect.gen(function* () {
           const running = yield* getVm("web")
-          const refusal = new Conflict({ error: "cannot delete VM 'web': VM is running, stop it first" })
+          const refusal = new Conflict({ message: "cannot delete VM 'web': VM is running, stop it first" })
           expect(yield* Effect.flip(remove("web"))).toStrictEqual(refusal)
           expect(yield* Effect.flip(remove(running.id))).toStrictEqual(refusal)
           for (const name of ["stopped", "crashed", "failed"]) yield* remove(name)
@@ -436,18 +436,18 @@ const compareWithModel = (sequence: ReadonlyArray<Operation>) =>
         }
         case "create": {
           const outcome = yield* Effect.either(store.create(operation.params))
-          expect(Either.match(outcome, { onLeft: (e) => e.error, onRight: (vm) => vm.cid })).toEqual(expected)
+          expect(Either.match(outcome, { onLeft: (e) => e.message, onRight: (vm) => vm.cid })).toEqual(expected)
           if (Either.isRight(outcome)) model.learnId(outcome.right.name, outcome.right.id)
           break
         }
         case "get": {
           const outcome = yield* Effect.either(getVm(model.target(operation)))
-          expect(Either.match(outcome, { onLeft: (e) => e.error, onRight: (vm) => vm })).toEqual(expected)
+          expect(Either.match(outcome, { onLeft: (e) => e.message, onRight: (vm) => vm })).toEqual(expected)
           break
         }
         case "delete": {
           const outcome = yield* Effect.either(store.delete(model.target(operation)))
-          expect(Either.match(outcome, { onLeft: (e) => e.error, onRight: () => "deleted" })).toEqual(expected)
+          expect(Either.match(outcome, { onLeft: (e) => e.message, onRight: () => "deleted" })).toEqual(expected)
           model.forget(operation)
           break
         }

@@ -639,9 +639,10 @@ describe.concurrent("a bug", () => {
     const path = join(home.path, "nexus.db")
     const daemon = await startDaemon(home, { args: ["--db", path] })
     await createVm(daemon, "web")
-    // No daemon writes such a record: SQLite can't make JSON of it.
+    // No daemon writes such a record: a path is text, and SQLite can't make JSON of a blob.
     withDatabase(path, (database) => database.exec("UPDATE vms SET socket_path = x'00ff'"))
-    const { body, status } = await call(daemon, "GET", "/v1/vms/web")
+    expect(await call(daemon, "GET", "/v1/vms/web")).toMatchObject({ status: 500, body: { _tag: "InternalError" } })
+    const { body, status } = await call(daemon, "GET", "/v1/vms")
     expect(status).toBe(500)
     expect(JSON.stringify(body)).not.toMatch(/SQLITE|JSON cannot|\.ts|\.cjs/)
     const { request_id } = body as { readonly request_id: string }

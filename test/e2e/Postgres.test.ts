@@ -262,7 +262,7 @@ describe.skipIf(!hasPostgres)(`a PostgreSQL database${needsPostgres}`, () => {
       Effect.gen(function* () {
         const store = yield* VmStore
         expect(yield* records()).toEqual([])
-        const readOnly = { _tag: "StoreUnavailable", error: "the database is read-only" }
+        const readOnly = { _tag: "StoreUnavailable", message: "the database is read-only" }
         expect(yield* Effect.flip(store.create(CreateVm.make({ name: "web" })))).toMatchObject(readOnly)
         expect(yield* Effect.flip(Effect.flatMap(StoreHealth, ({ check }) => check))).toMatchObject(readOnly)
       })
@@ -371,7 +371,7 @@ describe.skipIf(!hasPostgres)(`a PostgreSQL database${needsPostgres}`, () => {
         )
         expect(created).toHaveLength(40)
         const full = yield* Effect.flip(Effect.flatMap(store.listJson({}), decodeJson))
-        expect(full.error).toBe("too many long lists are read at once; try again")
+        expect(full.message).toBe("too many long lists are read at once; try again")
       })
     )
   })

@@ -101,7 +101,7 @@ describe("escaping", () => {
           readFileSync(join(projectFolder, "src", path), "utf8")
         )
     )
-    expect(writers).toEqual(["system/StandardStreams.ts"])
+    expect(writers).toEqual(["runtime/StandardStreams.ts"])
   })
 })
 

@@ -385,9 +385,11 @@ describe(`fuzz${hasProc ? "" : " (memory is skipped: there is no /proc)"}`, () =
     const random = makeRandom(seed)
     const daemon = await startDaemon(makeHome(onTestFinished))
     const document = await documentOf(daemon)
+    const vm = await createVm(daemon, "web")
+    expect(misfits(document, { $ref: "#/components/schemas/Vm" }, { ...vm, cid: "2" })).toEqual(["$.cid is no integer"])
     expect(
-      misfits(document, { $ref: "#/components/schemas/Vm" }, { ...(await createVm(daemon, "web")), cid: 2 })
-    ).toEqual(["$.cid is out of bounds"])
+      misfits(document, { $ref: "#/components/schemas/CreateVm" }, { name: "web", vcpu_count: 33 })
+    ).toEqual(["$.vcpu_count is out of bounds"])
     const outcome = await fuzz(
       daemon,
       count,

@@ -195,10 +195,10 @@ describe("errors through the client", () => {
     "an unknown name or id is NotFound",
     overApi(
       Effect.gen(function* () {
-        expect(yield* Effect.flip(get("ghost"))).toStrictEqual(new NotFound({ error: "VM 'ghost' not found" }))
-        expect(yield* Effect.flip(remove("ghost"))).toStrictEqual(new NotFound({ error: "VM 'ghost' not found" }))
+        expect(yield* Effect.flip(get("ghost"))).toStrictEqual(new NotFound({ message: "VM 'ghost' not found" }))
+        expect(yield* Effect.flip(remove("ghost"))).toStrictEqual(new NotFound({ message: "VM 'ghost' not found" }))
         const id = crypto.randomUUID()
-        expect(yield* Effect.flip(get(id))).toStrictEqual(new NotFound({ error: `VM '${id}' not found` }))
+        expect(yield* Effect.flip(get(id))).toStrictEqual(new NotFound({ message: `VM '${id}' not found` }))
       })
     )
   )
@@ -209,7 +209,7 @@ describe("errors through the client", () => {
       Effect.gen(function* () {
         yield* create({ name: "dup" })
         expect(yield* Effect.flip(create({ name: "dup" }))).toStrictEqual(
-          new Conflict({ error: "VM name 'dup' already exists" })
+          new Conflict({ message: "VM name 'dup' already exists" })
         )
       })
     )
@@ -220,7 +220,7 @@ describe("errors through the client", () => {
     overApi(
       Effect.gen(function* () {
         const web = yield* get("web")
-        const refusal = new Conflict({ error: "cannot delete VM 'web': VM is running, stop it first" })
+        const refusal = new Conflict({ message: "cannot delete VM 'web': VM is running, stop it first" })
         expect(yield* Effect.flip(remove("web"))).toStrictEqual(refusal)
         expect(yield* Effect.flip(remove(web.id))).toStrictEqual(refusal)
         expect(yield* list()).toStrictEqual([web])
@@ -233,7 +233,7 @@ describe("errors through the client", () => {
     Effect.gen(function* () {
       const daemon = yield* fakeDaemon(409, { _tag: "Conflict", error: "no free CID" })
       const failure = yield* Effect.flip(create({ name: "web" })).pipe(Effect.provide(clientOf(daemon.address)))
-      expect(failure).toStrictEqual(new Conflict({ error: "no free CID" }))
+      expect(failure).toStrictEqual(new Conflict({ message: "no free CID" }))
     }).pipe(Effect.scoped)
   )
 
@@ -264,13 +264,13 @@ describe("errors through the client", () => {
         yield* storeIs("unavailable")
         for (const call of Object.values(vms)) {
           expect(yield* Effect.flip<unknown, unknown, NexusClient>(call)).toStrictEqual(
-            new StoreUnavailable({ error: outage })
+            new StoreUnavailable({ message: outage })
           )
         }
         expect(yield* Effect.flip(health)).toMatchObject({
           _tag: "Degraded",
           status: "degraded",
-          error: outage,
+          message: outage,
           version
         })
         yield* storeIs("well")
@@ -317,8 +317,8 @@ describe("names in the path", () => {
       `${JSON.stringify(name)} means the record of that name and no other`,
       overApi(
         Effect.gen(function* () {
-          expect(yield* Effect.flip(get(name))).toStrictEqual(new NotFound({ error: `VM '${name}' not found` }))
-          expect(yield* Effect.flip(remove(name))).toStrictEqual(new NotFound({ error: `VM '${name}' not found` }))
+          expect(yield* Effect.flip(get(name))).toStrictEqual(new NotFound({ message: `VM '${name}' not found` }))
+          expect(yield* Effect.flip(remove(name))).toStrictEqual(new NotFound({ message: `VM '${name}' not found` }))
           expect(yield* names()).toEqual(["a"])
         }),
         [record("a")]
@@ -412,7 +412,7 @@ describe("daemons of the same plan", () => {
         { error },
         Effect.gen(function* () {
           const failure = yield* Effect.flip<unknown, unknown, NexusClient>(ask)
-          expect(failure).toMatchObject({ _tag: tag, error, message: error })
+          expect(failure).toMatchObject({ _tag: tag, message: error })
         })
       )
     )
@@ -433,7 +433,7 @@ describe("daemons of the same plan", () => {
           const failure = yield* Effect.flip<unknown, unknown, NexusClient>(ask)
           expect(failure).toMatchObject({
             _tag: expect.stringMatching(/^(StoreUnavailable|Overloaded|Degraded)$/),
-            error: "the store does not answer"
+            message: "the store does not answer"
           })
         })
       )
@@ -449,7 +449,7 @@ describe("daemons of the same plan", () => {
         expect(yield* Effect.flip(health)).toMatchObject({
           _tag: "Degraded",
           status: "degraded",
-          error: "database is locked",
+          message: "database is locked",
           database: { path: "/var/nexus.db" }
         })
       })
@@ -462,7 +462,7 @@ describe("daemons of the same plan", () => {
       404,
       { error: "VM 'x' not found", code: 17, hint: { see: "list" } },
       Effect.gen(function* () {
-        expect(yield* Effect.flip(get("x"))).toMatchObject({ _tag: "NotFound", error: "VM 'x' not found" })
+        expect(yield* Effect.flip(get("x"))).toMatchObject({ _tag: "NotFound", message: "VM 'x' not found" })
       })
     )
   )

@@ -80,7 +80,7 @@ const switchable = (mode: Effect.Effect<StoreMode>) =>
       const guard = <A, E>(call: Effect.Effect<A, E>): Effect.Effect<A, E | StoreUnavailable> =>
         Effect.flatMap(mode, (now): Effect.Effect<A, E | StoreUnavailable> => {
           if (now === "well") return call
-          return now === "broken" ? Effect.die(new Error(secret)) : new StoreUnavailable({ error: outage })
+          return now === "broken" ? Effect.die(new Error(secret)) : new StoreUnavailable({ message: outage })
         })
       return Context.make(VmStore, {
         create: (params) => guard(store.create(params)),

@@ -87,18 +87,18 @@ export const toCommandFailure = (address: Address, { doing, vm }: Attempt, error
         ? unreachable(address, connectReason(address, error.cause))
         : failed(ExitCode.failure, doing, error.message)
     case "NotFound":
-      return failed(ExitCode.notFound, vm === undefined ? error.error : `VM "${vm}" not found`)
+      return failed(ExitCode.notFound, vm === undefined ? error.message : `VM "${vm}" not found`)
     case "Conflict":
-      return failed(ExitCode.conflict, doing, error.error)
+      return failed(ExitCode.conflict, doing, error.message)
     case "ResponseError":
       return failed(ExitCode.failure, doing, `the daemon's answer, of status ${error.response.status}, can't be read`)
     case "ParseError":
       return failed(ExitCode.failure, doing, `what answers at ${formatAddress(address)} does not speak as nexusd does`)
     case "Unauthorized":
-      return failed(ExitCode.failure, doing, `${error.error} (NEXUS_TOKEN, or --token-file PATH)`)
+      return failed(ExitCode.failure, doing, `${error.message} (NEXUS_TOKEN, or --token-file PATH)`)
     case "HttpApiDecodeError":
       return failed(ExitCode.failure, doing, error.message)
     default:
-      return failed(ExitCode.failure, doing, error.error)
+      return failed(ExitCode.failure, doing, error.message)
   }
 }

@@ -12,7 +12,7 @@ export const statusCommand = Command.make("status", { output: outputOption }, ({
     const { address, attempt } = yield* DaemonClient
     const daemon = formatAddress(address)
     const health = yield* attempt((client) => client.health.check({})).pipe(
-      Effect.catchTag("Degraded", ({ error, status, version, database }) =>
+      Effect.catchTag("Degraded", ({ message: error, status, version, database }) =>
         Effect.zipRight(
           print(output, { status, version, error, database }, () => [`Daemon: ${status} (${daemon})`]),
           new CommandFailed({ lines: ["Error: the daemon is not well", `  ${error}`], exitCode: ExitCode.failure })

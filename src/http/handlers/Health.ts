@@ -11,7 +11,7 @@ export const layer = HttpApiServer.group(Api, "health", (handlers) =>
     handlers.handle("check", () =>
       store.check.pipe(
         Effect.map((database) => ({ status: "ok" as const, version, database })),
-        Effect.mapError(({ error }) => new Degraded({ status: "degraded", error, version }))
+        Effect.mapError(({ message }) => new Degraded({ status: "degraded", message, version }))
       )
     )
   )

@@ -59,25 +59,25 @@ export const checkAccess = (
   const host = request.headers.host?.toLowerCase()
   const isOverNetwork = request.socket.localPort !== undefined
   if (host === undefined || countHeader(request, "host") !== 1) {
-    return new BadRequest({ error: "the Host header must be there, once (RFC 9112, 3.2)" })
+    return new BadRequest({ message: "the Host header must be there, once (RFC 9112, 3.2)" })
   }
   if (isOverNetwork && !isAllowedHost(host, request, allowedHosts)) {
     return new Forbidden({
-      error: `Host ${preview(host)} is not this daemon; a name that should be goes into api.allowed_hosts`
+      message: `Host ${preview(host)} is not this daemon; a name that should be goes into api.allowed_hosts`
     })
   }
   if (
     origin !== undefined &&
     !(isOverNetwork && [`http://${host}`, `https://${host}`].includes(origin.toLowerCase()))
   ) {
-    return new Forbidden({ error: `requests of web pages from ${preview(origin)} are refused` })
+    return new Forbidden({ message: `requests of web pages from ${preview(origin)} are refused` })
   }
   if (site !== undefined && site !== "same-origin" && site !== "none") {
-    return new Forbidden({ error: "requests of web pages from other sites are refused" })
+    return new Forbidden({ message: "requests of web pages from other sites are refused" })
   }
   if (token !== undefined && !isPublic(request, publicPaths) && !isToken(authorization, token)) {
     return new Unauthorized({
-      error:
+      message:
         authorization === undefined
           ? "this daemon asks for its token: send it as Authorization: Bearer TOKEN"
           : "the Authorization header does not hold this daemon's token"

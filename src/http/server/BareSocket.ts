@@ -38,11 +38,11 @@ const refuse = (error: HttpError, socket: Duplex) => {
 const toHttpError = ({ code }: NodeJS.ErrnoException): HttpError => {
   switch (code) {
     case "HPE_HEADER_OVERFLOW":
-      return new HeadTooLarge({ error: "the request's head is larger than 16 KiB" })
+      return new HeadTooLarge({ message: "the request's head is larger than 16 KiB" })
     case "ERR_HTTP_REQUEST_TIMEOUT":
-      return new RequestTimeout({ error: "the request did not arrive in time" })
+      return new RequestTimeout({ message: "the request did not arrive in time" })
     default:
-      return new BadRequest({ error: "this is not an HTTP/1.1 request" })
+      return new BadRequest({ message: "this is not an HTTP/1.1 request" })
   }
 }
 
@@ -77,7 +77,7 @@ export const serveBareSockets = (server: Http.Server) => {
   })
   server.on("connect", (_, socket) =>
     refuseInTurn(
-      new MethodNotAllowed({ error: "nexusd is not a proxy and does not take CONNECT", allowed: [] }),
+      new MethodNotAllowed({ message: "nexusd is not a proxy and does not take CONNECT", allowed: [] }),
       socket
     )
   )

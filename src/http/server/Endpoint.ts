@@ -30,7 +30,7 @@ const badRequest = ({ issue }: ParseResult.ParseError) => {
       message: _tag === "Type" && path.length === 0 ? "expected a JSON object" : truncate(message, 300)
     }))
   const lines = issues.map(({ message, path }) => (path === "" ? message : `${path}: ${message}`))
-  return new BadRequest({ error: lines.join("; "), issues })
+  return new BadRequest({ message: lines.join("; "), issues })
 }
 
 /** Fails at start for a definition that this server can't serve. A success is sent as it is, without encoding. */

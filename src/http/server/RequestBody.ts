@@ -6,7 +6,7 @@ import { countHeader } from "./Headers.js"
 const maxBodyBytes = 1024 * 1024
 
 const bodyTooLarge = () =>
-  new PayloadTooLarge({ error: `the body is larger than ${maxBodyBytes} bytes, the most a request may hold` })
+  new PayloadTooLarge({ message: `the body is larger than ${maxBodyBytes} bytes, the most a request may hold` })
 
 /** RFC 9112, 6.3: a request has a body if it has a transfer coding or a length above zero. */
 export const hasBody = ({ headers }: IncomingMessage): boolean =>
@@ -20,12 +20,12 @@ const isJson = (contentType: string | undefined) =>
 export const checkBodyHeaders = (request: IncomingMessage): UnsupportedMediaType | PayloadTooLarge | undefined => {
   if (!hasBody(request)) return undefined
   if (!isJson(request.headers["content-type"]) || countHeader(request, "content-type") !== 1) {
-    return new UnsupportedMediaType({ error: "the body must be sent with one Content-Type, application/json" })
+    return new UnsupportedMediaType({ message: "the body must be sent with one Content-Type, application/json" })
   }
   const encoding = request.headers["content-encoding"]
   if (encoding) {
     return new UnsupportedMediaType({
-      error: `the body must be sent as it is, without Content-Encoding ${preview(encoding)}`
+      message: `the body must be sent as it is, without Content-Encoding ${preview(encoding)}`
     })
   }
   return Number(request.headers["content-length"] ?? 0) > maxBodyBytes ? bodyTooLarge() : undefined
@@ -50,11 +50,11 @@ const isTooDeep = (body: Buffer): boolean => {
 const utf8 = new TextDecoder()
 
 const parse = (body: Buffer): BadRequest | { readonly json: unknown } => {
-  if (isTooDeep(body)) return new BadRequest({ error: `the body is nested deeper than ${maxDepth} levels` })
+  if (isTooDeep(body)) return new BadRequest({ message: `the body is nested deeper than ${maxDepth} levels` })
   try {
     return { json: JSON.parse(utf8.decode(body)) }
   } catch (error) {
-    return new BadRequest({ error: `the body is not valid JSON: ${String(error).replace(/^\w+: /, "")}` })
+    return new BadRequest({ message: `the body is not valid JSON: ${String(error).replace(/^\w+: /, "")}` })
   }
 }
 
@@ -91,5 +91,5 @@ export const readJson = (
     if (size > maxBodyBytes) done(bodyTooLarge())
     else done(parse(first !== undefined && rest.length === 0 ? first : Buffer.concat(chunks)))
   })
-  request.once("error", () => done(new BadRequest({ error: "the body ended before it was complete" })))
+  request.once("error", () => done(new BadRequest({ message: "the body ended before it was complete" })))
 }

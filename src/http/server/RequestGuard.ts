@@ -31,7 +31,7 @@ const isTransferCodingKnown = ({ headers }: Http.IncomingMessage) =>
 
 /** Refuses an `Expect` other than 100-continue (RFC 9110, 10.1.1). */
 export const refuseExpectation: RequestListener = (_, response, id) =>
-  refuse(response, id, new ExpectationFailed({ error: "nothing but 100-continue can be expected" }))
+  refuse(response, id, new ExpectationFailed({ message: "nothing but 100-continue can be expected" }))
 
 /** Enforces access control and the limit on requests in progress before a request is routed or read. */
 export const guard = (listener: RequestListener, policy: AccessPolicy, onSlow: OnSlow): Http.RequestListener => {
@@ -43,12 +43,12 @@ export const guard = (listener: RequestListener, policy: AccessPolicy, onSlow: O
     if (refusal !== undefined) return refuse(response, id, refusal)
     if (!isTransferCodingKnown(request)) {
       response.shouldKeepAlive = false
-      const error = "the only Transfer-Encoding that nexusd implements is chunked"
-      return refuse(response, id, new NotImplemented({ error }))
+      const message = "the only Transfer-Encoding that nexusd implements is chunked"
+      return refuse(response, id, new NotImplemented({ message }))
     }
     if (inFlight >= maxInFlight) {
-      const error = `${maxInFlight} requests are under way; come again in a second`
-      return refuse(response, id, new Overloaded({ error }))
+      const message = `${maxInFlight} requests are under way; come again in a second`
+      return refuse(response, id, new Overloaded({ message }))
     }
     // Counted once the request is complete, so that slow senders don't block others.
     let startedAt: number | undefined

@@ -26,7 +26,7 @@ export interface RequestHandler {
 
 const internalError = (id: string) =>
   encodeHttpError(
-    new InternalError({ error: "internal error; nexusd's log has more, under this request's id", request_id: id })
+    new InternalError({ message: "internal error; nexusd's log has more, under this request's id", request_id: id })
   )
 
 /** Sends the failure of a handler or of its response. */

@@ -72,7 +72,7 @@ const sendStream = <E>(
 
 const inTime = Effect.timeoutFail({
   duration: sendTimeout,
-  onTimeout: () => new Overloaded({ error: `the response could not be sent within ${sendTimeout}` })
+  onTimeout: () => new Overloaded({ message: `the response could not be sent within ${sendTimeout}` })
 })
 
 /** Sends a response. Fails with what its stream fails with, or when the client does not read it in time. */

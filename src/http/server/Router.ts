@@ -65,7 +65,10 @@ const groupValues = (parameters: URLSearchParams) =>
 
 const unknownParameters = (names: ReadonlyArray<string>) => {
   const issues = names.map((path) => ({ path, message: "is not a parameter of this call" }))
-  return new BadRequest({ error: issues.map(({ message, path }) => `${preview(path)} ${message}`).join("; "), issues })
+  return new BadRequest({
+    message: issues.map(({ message, path }) => `${preview(path)} ${message}`).join("; "),
+    issues
+  })
 }
 
 const none = {}
@@ -104,14 +107,14 @@ export const makeRouter = (routes: ReadonlyArray<Route>) => {
     const path = mark === -1 ? url : url.slice(0, mark)
     const found = findResource(path.includes("%") ? decodeUnreserved(path) : path)
     if (found === undefined) {
-      return new RouteNotFound({ error: `nothing is served at ${preview(url)}; GET /openapi.json lists what is` })
+      return new RouteNotFound({ message: `nothing is served at ${preview(url)}; GET /openapi.json lists what is` })
     }
     const [{ methods, names }, segments] = found
     const route = methods.get(method)
     if (route === undefined) {
       const allowed = Array.from(methods.keys()).sort((a, b) => Number(a === "HEAD") - Number(b === "HEAD"))
       return new MethodNotAllowed({
-        error: `${preview(url)} does not take ${method}, only ${allowed.join(", ")}`,
+        message: `${preview(url)} does not take ${method}, only ${allowed.join(", ")}`,
         allowed
       })
     }
@@ -119,7 +122,7 @@ export const makeRouter = (routes: ReadonlyArray<Route>) => {
     for (const [index, name] of names.entries()) {
       const value = decodeSegment(segments[index] ?? "")
       if (value === undefined) {
-        return new BadRequest({ error: `${preview(url)} is not percent-encoded UTF-8 (RFC 3986, 2.1)` })
+        return new BadRequest({ message: `${preview(url)} is not percent-encoded UTF-8 (RFC 3986, 2.1)` })
       }
       captured[name] = value
     }

@@ -140,7 +140,7 @@ export const layer = (
         }).pipe(
           Effect.flatMap(([row]) =>
             row?.is_read_only === true
-              ? new StoreUnavailable({ error: readOnly })
+              ? new StoreUnavailable({ message: readOnly })
               : Effect.orDie(decodeStatus({ path: target.redactedUrl, ...row }))
           )
         )

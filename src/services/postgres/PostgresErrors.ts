@@ -85,6 +85,6 @@ export const toUnavailable = (error: SqlError): Effect.Effect<never, StoreUnavai
     ? Effect.die(error.cause)
     : Effect.zipRight(
         Effect.logError(`store: ${[codeOf(error), describe(error)].filter((part) => part !== "").join(": ")}`),
-        new StoreUnavailable({ error: text })
+        new StoreUnavailable({ message: text })
       )
 }

@@ -128,7 +128,7 @@ export const layer = (options?: { readonly cids?: CidRange }) =>
               if (row.free === null) return yield* Conflict.noFreeCid()
               if (row.cid !== null) return { ...draft, cid: row.cid }
             }
-            return yield* new StoreUnavailable({ error: "too many VMs are created at once; try again" })
+            return yield* new StoreUnavailable({ message: "too many VMs are created at once; try again" })
           }),
 
         ...VmListPostgres.make(database),

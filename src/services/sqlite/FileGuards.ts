@@ -3,7 +3,7 @@ import { StoreUnavailable } from "../../domain/Errors.js"
 import { fileIdentity, sizeOf } from "./DatabaseFiles.js"
 
 const unavailable = (log: string, error: string) =>
-  Effect.zipRight(Effect.logError(`store: ${log}`), new StoreUnavailable({ error }))
+  Effect.zipRight(Effect.logError(`store: ${log}`), new StoreUnavailable({ message: error }))
 
 /** Checks of the file under an open database, which SQLite does not do. */
 export const fileGuards = (path: string, pageSize: number) => {

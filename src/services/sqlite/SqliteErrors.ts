@@ -29,6 +29,6 @@ export const toUnavailable = (error: SqlError): Effect.Effect<never, StoreUnavai
     ? Effect.die(error.cause)
     : Effect.zipRight(
         Effect.logError(`store: ${codeOf(error.cause)}: ${String(error.cause)}`),
-        new StoreUnavailable({ error: outage[1] })
+        new StoreUnavailable({ message: outage[1] })
       )
 }

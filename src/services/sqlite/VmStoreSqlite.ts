@@ -47,7 +47,7 @@ const find = <E>(read: (query: Query) => Effect.Effect<ReadonlyArray<VmRow>, E>,
     // A damaged index leads to another record. Acting on that one would be worse than not acting.
     return Effect.zipRight(
       Effect.logError(`store: the database's index is damaged: ${preview(nameOrId)} leads to another record`),
-      new StoreUnavailable({ error: "the database is damaged" })
+      new StoreUnavailable({ message: "the database is damaged" })
     )
   })
 
