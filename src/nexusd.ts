@@ -15,6 +15,7 @@ import * as Server from "./http/Server.js"
 import { HttpApiServer } from "./http/server/HttpApiServer.js"
 import { checkAddress } from "./http/server/Listener.js"
 import { ExitCode } from "./runtime/ExitCode.js"
+import { limitYoungGeneration } from "./runtime/Heap.js"
 import { logging } from "./runtime/Logging.js"
 import { tracesEndpoint } from "./runtime/TracesEndpoint.js"
 import type { Config } from "./services/Config.js"
@@ -61,6 +62,7 @@ const daemon = (config: Config, traces = tracesEndpoint()) => {
       const { address } = yield* HttpApiServer
       const url = "path" in address ? formatAddress(address) : `http://${formatAddress(address)}`
       yield* Effect.logInfo(`nexusd ${version} listening on ${url}, database ${formatTarget(config.database)}`)
+      limitYoungGeneration()
     })
   )
   const launched = Layer.launch(started.pipe(Layer.provide(server), Layer.provide(tracing(traces))))

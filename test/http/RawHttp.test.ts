@@ -1007,14 +1007,17 @@ describe("what is hardly HTTP", () => {
   const chunks = 'c\r\n{"name":"x"}\r\n0\r\n\r\n'
   for (const coding of ["gzip", "gzip, chunked", "gzip\r\nTransfer-Encoding: chunked", "identity", "xchunked", ""]) {
     it.live(
-      `Transfer-Encoding ${JSON.stringify(coding)} is 501 (RFC 9112, 6.1), and nothing happens`,
+      `Transfer-Encoding ${JSON.stringify(coding)} is refused, with 501 if it is a coding (RFC 9112, 6.1)`,
       over(
         Effect.gen(function* () {
           const { address } = yield* TestServer
           const lines = `Host: 127.0.0.1:${address.port}\r\n${json}Transfer-Encoding: ${coding}\r\n`
           const answers = yield* sendBytes(address, `POST ${vms}${lines}\r\n${chunks}`)
           expect(answers).toHaveLength(1)
-          expect(expectFailure(answers[0], 501)).toMatchObject({ _tag: "NotImplemented" })
+          // The parser of Node.js 26 refuses an empty coding itself.
+          const status = coding === "" && answers[0]?.status === 400 ? 400 : 501
+          const _tag = status === 400 ? "BadRequest" : "NotImplemented"
+          expect(expectFailure(answers[0], status)).toMatchObject({ _tag })
           expect(answers[0]?.headers["connection"]).toBe("close")
           expect(yield* listed).toEqual([])
         })
