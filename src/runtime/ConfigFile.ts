@@ -34,7 +34,7 @@ const parseYaml = (path: string, text: string) =>
       try: (): unknown => {
         const document = Yaml.parseDocument(text, { resolveKnownTags: false, stringKeys: true })
         const [problem] = [...document.errors, ...document.warnings]
-        if (problem?.code === "MULTIPLE_DOCS") throw new Error("one YAML document is expected, several were found")
+        if (problem?.code === "MULTIPLE_DOCS") throw new Error("expected one YAML document, found several")
         if (problem !== undefined) throw problem
         // Throws where aliases multiply: yaml's `maxAliasCount` is 100.
         return document.toJS()

@@ -387,9 +387,9 @@ describe(`fuzz${hasProc ? "" : " (memory is skipped: there is no /proc)"}`, () =
     const document = await documentOf(daemon)
     const vm = await createVm(daemon, "web")
     expect(misfits(document, { $ref: "#/components/schemas/Vm" }, { ...vm, cid: "2" })).toEqual(["$.cid is no integer"])
-    expect(
-      misfits(document, { $ref: "#/components/schemas/CreateVm" }, { name: "web", vcpu_count: 33 })
-    ).toEqual(["$.vcpu_count is out of bounds"])
+    expect(misfits(document, { $ref: "#/components/schemas/CreateVm" }, { name: "web", vcpu_count: 33 })).toEqual([
+      "$.vcpu_count is out of bounds"
+    ])
     const outcome = await fuzz(
       daemon,
       count,

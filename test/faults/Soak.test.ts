@@ -4,7 +4,7 @@ import * as Net from "node:net"
 import { isDeepStrictEqual } from "node:util"
 import { expect, it, onTestFinished, vi } from "vitest"
 import type { Vm } from "../../src/domain/Vm.js"
-import { type Daemon, listVms, makeHome, startDaemon } from "../support/Processes.js"
+import { call, type Daemon, listVms, makeHome, startDaemon } from "../support/Processes.js"
 import { isFull, report } from "./Report.js"
 
 const hasProc = existsSync("/proc/self/status") && existsSync("/proc/self/fd")

@@ -57,7 +57,7 @@ export const make = ({ ask, snapshot }: PostgresDatabase["Type"]): Pick<VmStore[
       const last = rows.length > query.limit ? page.at(-1) : undefined
       return {
         vms: page.map(({ sequence: _, ...row }) => toVm(row)),
-        next: last && { created_at: last.created_at, sequence: last.sequence }
+        next: last && { created_at: Number(last.created_at), sequence: last.sequence }
       }
     })
 

@@ -74,7 +74,7 @@ export const make = ({ read, snapshot }: Database["Type"]): Pick<VmStore["Type"]
       const last = rows.length > query.limit ? page.at(-1) : undefined
       return {
         vms: page.map(({ sequence: _, ...row }) => toVm(row)),
-        next: last && { created_at: last.created_at, sequence: last.sequence }
+        next: last && { created_at: Number(last.created_at), sequence: last.sequence }
       }
     })
 
