@@ -14,7 +14,8 @@ import {
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { expect, it } from "vitest"
-import { makeHome, startDaemon } from "../support/Processes.js"
+import { startDaemon } from "../support/Daemon.js"
+import { makeHome } from "../support/Home.js"
 
 const program = `
 import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"

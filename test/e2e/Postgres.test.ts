@@ -15,9 +15,12 @@ import { parsePostgresUrl } from "../../src/services/postgres/PostgresUrl.js"
 import * as VmStorePostgres from "../../src/services/postgres/VmStorePostgres.js"
 import { StoreHealth } from "../../src/services/StoreHealth.js"
 import { VmStore } from "../../src/services/VmStore.js"
+import { runDaemon, startDaemon } from "../support/Daemon.js"
+import { makeHome } from "../support/Home.js"
+import { call } from "../support/HttpJson.js"
 import { dump, hasPostgres, needsPostgres, psql, Server } from "../support/PostgresCluster.js"
-import { call, createVm, listVms, makeHome, runDaemon, startDaemon } from "../support/Processes.js"
 import { decodeJson, listByPages, listVms as records } from "../support/Records.js"
+import { createVm, listVms } from "../support/VmCalls.js"
 
 const parsed = (url: string) => Either.getOrThrowWith(parsePostgresUrl(url), (problem) => new Error(problem))
 

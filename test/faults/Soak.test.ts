@@ -4,7 +4,10 @@ import * as Net from "node:net"
 import { isDeepStrictEqual } from "node:util"
 import { expect, it, onTestFinished, vi } from "vitest"
 import type { Vm } from "../../src/domain/Vm.js"
-import { type Daemon, listVms, makeHome, startDaemon } from "../support/Processes.js"
+import { type Daemon, startDaemon } from "../support/Daemon.js"
+import { makeHome } from "../support/Home.js"
+import { ConnectionLost, sendRequest } from "../support/HttpJson.js"
+import { listVms } from "../support/VmCalls.js"
 import { isFull, report } from "./Report.js"
 
 const hasProc = existsSync("/proc/self/status") && existsSync("/proc/self/fd")
@@ -23,28 +26,12 @@ const promise = "soak"
 const residentKib = (pid: number) => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1])
 const handles = (pid: number) => readdirSync(`/proc/${pid}/fd`).length
 
-interface Answer {
-  readonly status: number
-  readonly headers: Http.IncomingHttpHeaders
-  readonly text: string
-}
-
-const send = (daemon: Daemon, agent: Http.Agent | false, method: string, path: string, content?: unknown) =>
-  new Promise<Answer>((resolve, reject) => {
-    const headers = content === undefined ? {} : { "content-type": "application/json" }
-    const request = Http.request(`${daemon.url}${path}`, { agent, method, headers }, (response) => {
-      let text = ""
-      response.setEncoding("utf8").on("data", (part: string) => {
-        text += part
-      })
-      response.once("error", reject)
-      response.once("end", () => resolve({ status: response.statusCode ?? 0, headers: response.headers, text }))
-    })
-    // A server may close an idle connection while a request is under way to it: it has not read that one.
-    request.once("error", (error) =>
-      request.reusedSocket ? resolve(send(daemon, false, method, path, content)) : reject(error)
-    )
-    request.end(content === undefined ? undefined : JSON.stringify(content))
+/** Makes one request, again if the server had closed the idle connection: then it has not read the request. */
+const send = (daemon: Daemon, agent: Http.Agent | undefined, method: string, path: string, content?: unknown) =>
+  sendRequest(daemon, method, path, { agent, content }).catch((error) => {
+    const isUnread = error instanceof ConnectionLost && error.isReused && error.status === undefined
+    if (!isUnread) throw error
+    return sendRequest(daemon, method, path, { content })
   })
 
 /** What all clients have seen. */
@@ -63,7 +50,7 @@ const client = async (daemon: Daemon, line: number, isOver: () => boolean, books
   const mine = new Map<string, Vm>()
   const agent = new Http.Agent({ keepAlive: true })
   const ask = async (status: number, method: string, path: string, content?: unknown) => {
-    const answer = await send(daemon, Math.random() < 0.5 && agent, method, path, content)
+    const answer = await send(daemon, Math.random() < 0.5 ? agent : undefined, method, path, content)
     books.requests++
     books.statuses.set(answer.status, (books.statuses.get(answer.status) ?? 0) + 1)
     books.calls.add(`${method} ${path.replace(/\?.*/, "").replace(/^\/v1\/vms\/.*/, "/v1/vms/{nameOrId}")}`)
@@ -147,7 +134,7 @@ it.skipIf(!hasProc)(hasProc ? name : `${name} (needs /proc)`, { timeout }, async
   const daemon = await startDaemon(home)
   const pid = daemon.child.pid ?? 0
   const books: Books = { statuses: new Map(), calls: new Set(), wrong: [], requests: 0 }
-  const { text } = await send(daemon, false, "GET", "/openapi.json")
+  const { text } = await sendRequest(daemon, "GET", "/openapi.json")
   await listVms(daemon)
   const handlesEarly = handles(pid)
 
@@ -167,7 +154,7 @@ it.skipIf(!hasProc)(hasProc ? name : `${name} (needs /proc)`, { timeout }, async
   const work = Array.from({ length: clients }, (_, line) => client(daemon, line, () => progress() >= 1, books, sample))
   const lists = await Promise.all(work).catch(async (error: unknown): Promise<never> => {
     // A connection may be lost because the daemon is: then its last words say why.
-    const health = await send(daemon, false, "GET", "/v1/health").catch(() => undefined)
+    const health = await sendRequest(daemon, "GET", "/v1/health").catch(() => undefined)
     const state = health === undefined ? `gone: ${daemon.said.stderr.slice(-2_000)}` : `there: ${health.text}`
     throw new Error(`after ${books.requests} requests: ${error}; nexusd is ${state}`)
   })
