@@ -47,10 +47,10 @@ const options = {
   typeRoots: [join(process.cwd(), "node_modules/@types")]
 }
 
-/** The client's example in README.md, for the daemon at `host` and `port`. */
+/** The client's example in docs/api.md, for the daemon at `host` and `port`. */
 const example = (host: string, port: string) => {
-  const readme = readFileSync("README.md", "utf8")
-  const [, code = ""] = /```ts\n([^`]*nexus\/client[^`]*)```/.exec(readme) ?? []
+  const reference = readFileSync("docs/api.md", "utf8")
+  const [, code = ""] = /```ts\n([^`]*nexus\/client[^`]*)```/.exec(reference) ?? []
   return code.replace('host: "127.0.0.1", port: 9600', `host: "${host}", port: ${port}`)
 }
 

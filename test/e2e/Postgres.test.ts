@@ -276,8 +276,8 @@ describe.skipIf(!hasPostgres)(`a PostgreSQL database${needsPostgres}`, () => {
     expect(await refusal(server.url("missing"))).toMatch(/^cannot use .*\/missing: database "missing" does not exist$/)
   })
 
-  it("is worked with by the role that the README makes, which may do nothing else", async () => {
-    const [, sql = ""] = /```sql\n(CREATE ROLE nexus.*?)```/s.exec(readFileSync("README.md", "utf8")) ?? []
+  it("is worked with by the role that docs/postgresql.md makes, which may do nothing else", async () => {
+    const [, sql = ""] = /```sql\n(CREATE ROLE nexus.*?)```/s.exec(readFileSync("docs/postgresql.md", "utf8")) ?? []
     const file = join(server.folder, "role.sql")
     writeFileSync(file, sql)
     await psql(server, "postgres", ["-f", file])
