@@ -3,7 +3,10 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest"
 import { libraryArguments, parseCommandLine } from "../../src/cli/runner/CommandLine.js"
 import { type CommandOption, type CommandTree, valueKind } from "../../src/cli/runner/CommandTree.js"
 import { suggestion } from "../../src/cli/runner/Suggestion.js"
-import { createVm, type Daemon, listVms, makeHome, runCli, runDaemon, startDaemon } from "../support/Processes.js"
+import { runCli } from "../support/Cli.js"
+import { type Daemon, runDaemon, startDaemon } from "../support/Daemon.js"
+import { makeHome } from "../support/Home.js"
+import { createVm, listVms } from "../support/VmCalls.js"
 
 const option = (names: CommandOption["names"], placeholder?: string): CommandOption => ({
   names,

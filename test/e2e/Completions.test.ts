@@ -2,16 +2,12 @@ import { existsSync, symlinkSync, writeFileSync } from "node:fs"
 import * as Http from "node:http"
 import { join } from "node:path"
 import { afterAll, beforeAll, describe, expect, it } from "vitest"
-import {
-  createVm,
-  type Daemon,
-  type Home,
-  makeHome,
-  programs,
-  runCli,
-  start,
-  startDaemon
-} from "../support/Processes.js"
+import { runCli } from "../support/Cli.js"
+import { type Daemon, startDaemon } from "../support/Daemon.js"
+import { type Home, makeHome } from "../support/Home.js"
+import { start } from "../support/Process.js"
+import { programs } from "../support/Programs.js"
+import { createVm } from "../support/VmCalls.js"
 
 const shells = { bash: "/usr/bin/bash", zsh: "/usr/bin/zsh", fish: "/usr/bin/fish" } as const
 type Shell = keyof typeof shells

@@ -1,6 +1,11 @@
 import * as Http from "node:http"
 import { afterAll, describe, expect, it } from "vitest"
-import { type Answer, connect, makeHome, type Result, runCli, startDaemon } from "../support/Processes.js"
+import { runCli } from "../support/Cli.js"
+import { connect } from "../support/Connection.js"
+import { startDaemon } from "../support/Daemon.js"
+import { makeHome } from "../support/Home.js"
+import type { Answer } from "../support/HttpBytes.js"
+import type { Result } from "../support/Process.js"
 
 /** A record of the plan's daemon, which checks nothing that it is given. */
 interface Row {
@@ -262,7 +267,7 @@ describe.concurrent("a client of the plan with our nexusd", () => {
     return { ask, port: daemon.port }
   }
   const json = ({ body, headers }: Answer) => {
-    expect(headers.get("content-type")).toMatch(/^application\/json\b/)
+    expect(headers["content-type"]).toMatch(/^application\/json\b/)
     return JSON.parse(body)
   }
 

@@ -1,22 +1,15 @@
 import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync } from "node:fs"
-import * as Http from "node:http"
 import * as Net from "node:net"
 import { dirname, join } from "node:path"
 import { describe, expect, it } from "vitest"
-import {
-  createVm,
-  freePort,
-  type Home,
-  listVms,
-  makeHome,
-  programs,
-  type Result,
-  type Running,
-  runCli,
-  runDaemon,
-  start,
-  startDaemon
-} from "../support/Processes.js"
+import { runCli } from "../support/Cli.js"
+import { runDaemon, startDaemon } from "../support/Daemon.js"
+import { freePort } from "../support/FreePort.js"
+import { type Home, makeHome } from "../support/Home.js"
+import { sendRequest } from "../support/HttpJson.js"
+import { type Result, type Running, start } from "../support/Process.js"
+import { programs } from "../support/Programs.js"
+import { createVm, listVms } from "../support/VmCalls.js"
 
 const modeOf = (path: string) => `0${(statSync(path).mode & 0o777).toString(8)}`
 
@@ -189,19 +182,6 @@ const makeTokenHome = async (atEnd: (dispose: () => Promise<void>) => void) => {
   return { home, file, token, env: { NEXUS_API_TOKEN_FILE: file } }
 }
 
-const request = (url: string, method: string, headers: Http.OutgoingHttpHeaders, body?: string) =>
-  new Promise<{ status: number; headers: Http.IncomingHttpHeaders; body: string }>((resolve, reject) => {
-    const sent = Http.request(url, { method, headers, agent: false }, (response) => {
-      let text = ""
-      response.setEncoding("utf8").on("data", (part: string) => {
-        text += part
-      })
-      response.once("end", () => resolve({ status: response.statusCode ?? 0, headers: response.headers, body: text }))
-    })
-    sent.once("error", reject)
-    sent.end(body)
-  })
-
 describe.concurrent("a token", { timeout: 60_000 }, () => {
   it("is made for its owner alone, and never over another file", async ({ expect, onTestFinished }) => {
     const home = makeHome(onTestFinished)
@@ -227,7 +207,9 @@ describe.concurrent("a token", { timeout: 60_000 }, () => {
     const right = { authorization: `Bearer ${token}` }
     const json = { "content-type": "application/json" }
     const web = '{"name":"web"}'
-    expect((await request(`${daemon.url}/v1/vms`, "POST", { ...right, ...json }, web)).status).toBe(201)
+    expect((await sendRequest(daemon, "POST", "/v1/vms", { headers: { ...right, ...json }, text: web })).status).toBe(
+      201
+    )
     const routes = [
       ["GET", "/v1/vms", 200],
       ["POST", "/v1/vms", 409, web],
@@ -260,11 +242,11 @@ describe.concurrent("a token", { timeout: 60_000 }, () => {
     for (const [method, path, , body] of routes) {
       for (const authorization of wrong) {
         const headers = { ...(body && json), ...(authorization !== undefined && { authorization }) }
-        const answer = await request(`${daemon.url}${path}`, method, headers, body)
+        const answer = await sendRequest(daemon, method, path, { headers, text: body })
         expect(answer.status, `${method} ${path} with ${authorization}`).toBe(401)
         expect(answer.headers["www-authenticate"]).toMatch(/^Bearer\b/)
-        if (method !== "HEAD") expect(JSON.parse(answer.body).error).toMatch(/token/)
-        answers.push(answer.body)
+        if (method !== "HEAD") expect(JSON.parse(answer.text).error).toMatch(/token/)
+        answers.push(answer.text)
       }
     }
     // The start page alone needs none, and nothing but its reading.
@@ -278,18 +260,18 @@ describe.concurrent("a token", { timeout: 60_000 }, () => {
       ["GET", "/docs?/", 401],
       ["GET", "/%2F", 401]
     ] as const) {
-      expect((await request(`${daemon.url}${path}`, method, {})).status, `${method} ${path}`).toBe(status)
+      expect((await sendRequest(daemon, method, path)).status, `${method} ${path}`).toBe(status)
     }
     // In the path, where a log might show it, it is no token.
-    const inQuery = await request(`${daemon.url}/v1/vms?access_token=x`, "GET", {})
+    const inQuery = await sendRequest(daemon, "GET", "/v1/vms?access_token=x")
     expect(inQuery.status).toBe(401)
     for (const [method, path, status, body] of routes) {
-      const answer = await request(`${daemon.url}${path}`, method, { ...right, ...(body && json) }, body)
+      const answer = await sendRequest(daemon, method, path, { headers: { ...right, ...(body && json) }, text: body })
       expect(answer.status, `${method} ${path} with the token`).toBe(status)
-      answers.push(path === "/docs" ? "" : answer.body)
+      answers.push(path === "/docs" ? "" : answer.text)
     }
     // RFC 9110, 11.1: the scheme is case-insensitive.
-    const lower = await request(`${daemon.url}/v1/vms`, "GET", { authorization: `bearer ${token}` })
+    const lower = await sendRequest(daemon, "GET", "/v1/vms", { headers: { authorization: `bearer ${token}` } })
     expect(lower.status).toBe(200)
     const { stderr, stdout } = await daemon.stop()
     expect([...answers, stderr, stdout].filter((text) => text.includes(token))).toEqual([])
@@ -356,9 +338,11 @@ describe.concurrent("a token", { timeout: 60_000 }, () => {
       const refused = await runDaemon(home, { config, env: { NEXUS_API_LISTEN: undefined } })
       expectRefusal(refused, listen, "nexusd token new", "token_file: ")
       const daemon = await startDaemon(home, { config, env: { ...env, NEXUS_API_LISTEN: undefined } })
-      const url = `http://127.0.0.1:${daemon.port}/v1/vms`
-      expect((await request(url, "GET", {})).status).toBe(401)
-      expect((await request(url, "GET", { authorization: `Bearer ${token}` })).status).toBe(200)
+      const local = { url: `http://127.0.0.1:${daemon.port}` }
+      expect((await sendRequest(local, "GET", "/v1/vms")).status).toBe(401)
+      expect(
+        (await sendRequest(local, "GET", "/v1/vms", { headers: { authorization: `Bearer ${token}` } })).status
+      ).toBe(200)
     })
   }
 })

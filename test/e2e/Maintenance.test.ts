@@ -19,18 +19,12 @@ import {
 } from "node:fs"
 import { dirname, join } from "node:path"
 import { describe, expect, it, onTestFinished } from "vitest"
-import {
-  createVm,
-  type Daemon,
-  type Home,
-  listVms,
-  makeHome,
-  programs,
-  type Result,
-  start,
-  startDaemon,
-  withDatabase
-} from "../support/Processes.js"
+import { type Daemon, startDaemon } from "../support/Daemon.js"
+import { type Home, makeHome } from "../support/Home.js"
+import { type Result, start } from "../support/Process.js"
+import { programs } from "../support/Programs.js"
+import { withDatabase } from "../support/Sqlite.js"
+import { createVm, listVms } from "../support/VmCalls.js"
 
 const newHome = () => makeHome(onTestFinished)
 const databaseOf = (home: Home) => join(home.path, "state/nexus/nexus.db")

@@ -12,21 +12,15 @@ import {
 import { dirname, join } from "node:path"
 import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest"
 import type { Vm } from "../../src/domain/Vm.js"
+import { runCli } from "../support/Cli.js"
+import { startDaemon } from "../support/Daemon.js"
+import { type Home, makeHome } from "../support/Home.js"
+import { call } from "../support/HttpJson.js"
 import { dump, hasPostgres, needsPostgres, Server } from "../support/PostgresCluster.js"
-import {
-  call,
-  createVm,
-  type Home,
-  listVms,
-  makeHome,
-  programs,
-  type Result,
-  type Running,
-  runCli,
-  start,
-  startDaemon,
-  withDatabase
-} from "../support/Processes.js"
+import { type Result, type Running, start } from "../support/Process.js"
+import { programs } from "../support/Programs.js"
+import { withDatabase } from "../support/Sqlite.js"
+import { createVm, listVms } from "../support/VmCalls.js"
 
 const newHome = () => makeHome(onTestFinished)
 

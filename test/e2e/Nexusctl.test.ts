@@ -4,22 +4,14 @@ import * as Net from "node:net"
 import { join } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
 import { afterAll, beforeAll, describe, expect, it } from "vitest"
-import {
-  call,
-  createVm,
-  type Daemon,
-  type Home,
-  listVms,
-  makeHome,
-  type Options,
-  programs,
-  type Result,
-  runCli,
-  start,
-  startCli,
-  startDaemon,
-  withDatabase
-} from "../support/Processes.js"
+import { runCli, startCli } from "../support/Cli.js"
+import { type Daemon, startDaemon } from "../support/Daemon.js"
+import { type Home, makeHome } from "../support/Home.js"
+import { call } from "../support/HttpJson.js"
+import { type Options, type Result, start } from "../support/Process.js"
+import { programs } from "../support/Programs.js"
+import { withDatabase } from "../support/Sqlite.js"
+import { createVm, listVms } from "../support/VmCalls.js"
 
 const { version } = JSON.parse(readFileSync("package.json", "utf8"))
 

@@ -11,20 +11,15 @@ import {
 } from "node:fs"
 import { join } from "node:path"
 import { describe, expect, it, vi } from "vitest"
-import {
-  call,
-  connect,
-  createVm,
-  freePort,
-  listVms,
-  makeHome,
-  programs,
-  type Result,
-  runDaemon,
-  start,
-  startDaemon,
-  withDatabase
-} from "../support/Processes.js"
+import { connect } from "../support/Connection.js"
+import { runDaemon, startDaemon } from "../support/Daemon.js"
+import { freePort } from "../support/FreePort.js"
+import { makeHome } from "../support/Home.js"
+import { call } from "../support/HttpJson.js"
+import { type Result, start } from "../support/Process.js"
+import { programs } from "../support/Programs.js"
+import { withDatabase } from "../support/Sqlite.js"
+import { createVm, listVms } from "../support/VmCalls.js"
 
 const { version } = JSON.parse(readFileSync("package.json", "utf8"))
 

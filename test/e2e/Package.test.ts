@@ -14,7 +14,8 @@ import {
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { expect, it } from "vitest"
-import { makeHome, startDaemon } from "../support/Processes.js"
+import { startDaemon } from "../support/Daemon.js"
+import { makeHome } from "../support/Home.js"
 
 const program = `
 import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
@@ -46,10 +47,10 @@ const options = {
   typeRoots: [join(process.cwd(), "node_modules/@types")]
 }
 
-/** The client's example in README.md, for the daemon at `host` and `port`. */
+/** The client's example in docs/api.md, for the daemon at `host` and `port`. */
 const example = (host: string, port: string) => {
-  const readme = readFileSync("README.md", "utf8")
-  const [, code = ""] = /```ts\n([^`]*nexus\/client[^`]*)```/.exec(readme) ?? []
+  const reference = readFileSync("docs/api.md", "utf8")
+  const [, code = ""] = /```ts\n([^`]*nexus\/client[^`]*)```/.exec(reference) ?? []
   return code.replace('host: "127.0.0.1", port: 9600', `host: "${host}", port: ${port}`)
 }
 

@@ -1,20 +1,14 @@
 import { accessSync, constants, readdirSync, readFileSync } from "node:fs"
 import { join } from "node:path"
 import { afterAll, beforeAll, describe, expect, it } from "vitest"
-import {
-  call,
-  createVm,
-  type Daemon,
-  listVms,
-  makeHome,
-  programs,
-  projectFolder,
-  type Result,
-  runCli,
-  start,
-  startDaemon,
-  withDatabase
-} from "../support/Processes.js"
+import { runCli } from "../support/Cli.js"
+import { type Daemon, startDaemon } from "../support/Daemon.js"
+import { makeHome } from "../support/Home.js"
+import { call } from "../support/HttpJson.js"
+import { type Result, start } from "../support/Process.js"
+import { programs, projectFolder } from "../support/Programs.js"
+import { withDatabase } from "../support/Sqlite.js"
+import { createVm, listVms } from "../support/VmCalls.js"
 
 const printed = (stdout: string): Result => ({ code: 0, stdout, stderr: "" })
 

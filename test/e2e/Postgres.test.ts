@@ -15,9 +15,12 @@ import { parsePostgresUrl } from "../../src/services/postgres/PostgresUrl.js"
 import * as VmStorePostgres from "../../src/services/postgres/VmStorePostgres.js"
 import { StoreHealth } from "../../src/services/StoreHealth.js"
 import { VmStore } from "../../src/services/VmStore.js"
+import { runDaemon, startDaemon } from "../support/Daemon.js"
+import { makeHome } from "../support/Home.js"
+import { call } from "../support/HttpJson.js"
 import { dump, hasPostgres, needsPostgres, psql, Server } from "../support/PostgresCluster.js"
-import { call, createVm, listVms, makeHome, runDaemon, startDaemon } from "../support/Processes.js"
 import { decodeJson, listByPages, listVms as records } from "../support/Records.js"
+import { createVm, listVms } from "../support/VmCalls.js"
 
 const parsed = (url: string) => Either.getOrThrowWith(parsePostgresUrl(url), (problem) => new Error(problem))
 
@@ -273,8 +276,8 @@ describe.skipIf(!hasPostgres)(`a PostgreSQL database${needsPostgres}`, () => {
     expect(await refusal(server.url("missing"))).toMatch(/^cannot use .*\/missing: database "missing" does not exist$/)
   })
 
-  it("is worked with by the role that the README makes, which may do nothing else", async () => {
-    const [, sql = ""] = /```sql\n(CREATE ROLE nexus.*?)```/s.exec(readFileSync("README.md", "utf8")) ?? []
+  it("is worked with by the role that docs/postgresql.md makes, which may do nothing else", async () => {
+    const [, sql = ""] = /```sql\n(CREATE ROLE nexus.*?)```/s.exec(readFileSync("docs/postgresql.md", "utf8")) ?? []
     const file = join(server.folder, "role.sql")
     writeFileSync(file, sql)
     await psql(server, "postgres", ["-f", file])

@@ -1,7 +1,9 @@
 import { chmodSync } from "node:fs"
 import { beforeAll, describe, expect, it, onTestFinished } from "vitest"
+import { runDaemon, startDaemon } from "../support/Daemon.js"
+import { type Home, makeHome } from "../support/Home.js"
+import { call } from "../support/HttpJson.js"
 import { hasPostgres, needsPostgres, Server } from "../support/PostgresCluster.js"
-import { call, type Home, makeHome, runDaemon, startDaemon } from "../support/Processes.js"
 
 /** With all that a URL must percent-encode. */
 const password = "it's @ll: 100%/?#"

@@ -1,6 +1,11 @@
 import { readdirSync } from "node:fs"
 import { describe, it } from "vitest"
-import { call, connect, createVm, makeHome, startDaemon, withDatabase } from "../support/Processes.js"
+import { connect } from "../support/Connection.js"
+import { startDaemon } from "../support/Daemon.js"
+import { makeHome } from "../support/Home.js"
+import { call } from "../support/HttpJson.js"
+import { withDatabase } from "../support/Sqlite.js"
+import { createVm } from "../support/VmCalls.js"
 
 describe.concurrent("signals to nexusd", { timeout: 60_000 }, () => {
   for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) {

@@ -6,19 +6,12 @@ import * as FastCheck from "effect/FastCheck"
 import { afterAll, beforeAll, describe, expect, it } from "vitest"
 import { displayWidth } from "../../src/cli/nexusctl/DisplayWidth.js"
 import { escapeText, toSafeJson } from "../../src/runtime/TerminalText.js"
-import {
-  createVm,
-  type Daemon,
-  type Home,
-  makeHome,
-  programs,
-  projectFolder,
-  type Result,
-  runCli,
-  runDaemon,
-  start,
-  startDaemon
-} from "../support/Processes.js"
+import { runCli } from "../support/Cli.js"
+import { type Daemon, runDaemon, startDaemon } from "../support/Daemon.js"
+import { type Home, makeHome } from "../support/Home.js"
+import { type Result, start } from "../support/Process.js"
+import { programs, projectFolder } from "../support/Programs.js"
+import { createVm } from "../support/VmCalls.js"
 
 /** What a terminal may act on: C0 but the line feed, DEL, C1, and Unicode's format characters and separators. */
 const dangerous = /(?!\n)\p{Cc}|\p{Cf}|\p{Zl}|\p{Zp}/u

@@ -1,6 +1,9 @@
 import { createServer } from "node:http"
 import { describe, expect, it } from "vitest"
-import { call, createVm, makeHome, startDaemon } from "../support/Processes.js"
+import { startDaemon } from "../support/Daemon.js"
+import { makeHome } from "../support/Home.js"
+import { call } from "../support/HttpJson.js"
+import { createVm } from "../support/VmCalls.js"
 
 interface Span {
   readonly name: string

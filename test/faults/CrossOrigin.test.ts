@@ -6,8 +6,11 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import * as Effect from "effect/Effect"
 import { afterAll, describe, expect, it } from "vitest"
-import { call, createVm, type Daemon, listVms, makeHome, startDaemon } from "../support/Processes.js"
-import { type Answer, sendBytes } from "../support/TestServer.js"
+import { type Daemon, startDaemon } from "../support/Daemon.js"
+import { makeHome } from "../support/Home.js"
+import { type Answer, sendBytes } from "../support/HttpBytes.js"
+import { call } from "../support/HttpJson.js"
+import { createVm, listVms } from "../support/VmCalls.js"
 import { isFull, report } from "./Report.js"
 
 /** What a request says of where it comes from, and whether the wall lets that in. */

@@ -21,18 +21,14 @@ import { DatabaseOpenError } from "../../src/services/DatabaseOpenError.js"
 import * as Database from "../../src/services/sqlite/Database.js"
 import { check } from "../../src/services/sqlite/DatabaseFiles.js"
 import * as VmStoreSqlite from "../../src/services/sqlite/VmStoreSqlite.js"
-import {
-  call,
-  createVm,
-  type Home,
-  makeHome,
-  programs,
-  type Result,
-  start,
-  startDaemon,
-  withDatabase
-} from "../support/Processes.js"
+import { startDaemon } from "../support/Daemon.js"
+import { type Home, makeHome } from "../support/Home.js"
+import { call } from "../support/HttpJson.js"
+import { type Result, start } from "../support/Process.js"
+import { programs } from "../support/Programs.js"
 import { getVm, listVms } from "../support/Records.js"
+import { withDatabase } from "../support/Sqlite.js"
+import { createVm } from "../support/VmCalls.js"
 import { isFull, report, trials } from "./Report.js"
 
 const promise = "7 damage and want"

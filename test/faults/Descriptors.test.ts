@@ -3,7 +3,11 @@ import * as Http from "node:http"
 import * as Net from "node:net"
 import { join } from "node:path"
 import { describe, expect, it, onTestFinished, vi } from "vitest"
-import { type Daemon, type Home, makeHome, type Running, startDaemon, withDatabase } from "../support/Processes.js"
+import { type Daemon, startDaemon } from "../support/Daemon.js"
+import { type Home, makeHome } from "../support/Home.js"
+import { sendRequest } from "../support/HttpJson.js"
+import type { Running } from "../support/Process.js"
+import { withDatabase } from "../support/Sqlite.js"
 import { isFull, report, trials } from "./Report.js"
 
 const promise = "7 damage and want"
@@ -50,16 +54,11 @@ const documentCalls: ReadonlyArray<Call> = [
 const health: Call = { method: "GET", path: "/v1/health", success: 200 }
 
 /** The status of one call; 0 where the connection ended without an answer. */
-const statusOf = (daemon: Daemon, { body, method, path }: Omit<Call, "success">, agent: Http.Agent | false = false) =>
-  new Promise<number>((resolve) => {
-    const content = body === undefined ? undefined : JSON.stringify(body)
-    const headers = content === undefined ? {} : { "content-type": "application/json" }
-    const request = Http.request(`${daemon.url}${path}`, { agent, method, headers }, (response) => {
-      response.resume()
-      response.once("end", () => resolve(response.statusCode ?? 0)).once("error", () => resolve(0))
-    })
-    request.once("error", () => resolve(0)).end(content)
-  })
+const statusOf = (daemon: Daemon, { body, method, path }: Omit<Call, "success">, agent?: Http.Agent) =>
+  sendRequest(daemon, method, path, { agent, content: body }).then(
+    ({ status }) => status,
+    () => 0
+  )
 
 /** Makes calls one after the other on one connection, which is open before the descriptors are gone. */
 const connectionTo = async (daemon: Daemon) => {

@@ -13,19 +13,13 @@ import {
 import { tmpdir } from "node:os"
 import { dirname, join } from "node:path"
 import { describe, expect, it, onTestFinished } from "vitest"
-import {
-  call,
-  createVm,
-  type Daemon,
-  type Home,
-  listVms,
-  makeHome,
-  programs,
-  runDaemon,
-  start,
-  startDaemon,
-  withDatabase
-} from "../support/Processes.js"
+import { type Daemon, runDaemon, startDaemon } from "../support/Daemon.js"
+import { type Home, makeHome } from "../support/Home.js"
+import { call } from "../support/HttpJson.js"
+import { start } from "../support/Process.js"
+import { programs } from "../support/Programs.js"
+import { withDatabase } from "../support/Sqlite.js"
+import { createVm, listVms } from "../support/VmCalls.js"
 import { isFull, report, trials } from "./Report.js"
 
 const rounds = trials(100, 3)

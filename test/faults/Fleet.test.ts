@@ -2,9 +2,11 @@ import { setTimeout as sleep } from "node:timers/promises"
 import { isDeepStrictEqual } from "node:util"
 import { describe, expect, it } from "vitest"
 import type { Vm } from "../../src/domain/Vm.js"
-import { httpJson } from "../support/HttpJson.js"
+import { type Daemon, startDaemon } from "../support/Daemon.js"
+import { makeHome } from "../support/Home.js"
+import { tryCall } from "../support/HttpJson.js"
 import { hasPostgres, needsPostgres, Server } from "../support/PostgresCluster.js"
-import { type Daemon, listVms, makeHome, startDaemon } from "../support/Processes.js"
+import { listVms } from "../support/VmCalls.js"
 import { type Operation, type Sighting, sharedCids, violations } from "./Linearizability.js"
 import { report, trials } from "./Report.js"
 
@@ -54,7 +56,7 @@ class Load {
     if (kind !== "get") this.sent++
     const called = ++this.clock
     const path = kind === "create" ? "/v1/vms" : `/v1/vms/${name}`
-    const answer = await httpJson(daemon, methods[kind], path, kind === "create" ? { name } : undefined)
+    const answer = await tryCall(daemon, methods[kind], path, kind === "create" ? { name } : undefined)
     const returned = ++this.clock
     // The database may carry out what a daemon asked of it, however long that has been dead.
     const unknown = { kind, name, called, returned: Number.POSITIVE_INFINITY }
@@ -83,7 +85,7 @@ class Load {
   /** A list shows what there is of each of these names, and no name and no number twice. */
   async list(daemon: Daemon, names: Iterable<string>) {
     const called = ++this.clock
-    const answer = await httpJson(daemon, "GET", "/v1/vms")
+    const answer = await tryCall(daemon, "GET", "/v1/vms")
     const returned = ++this.clock
     if (answer === undefined || answer.status === 503) return
     const all = answer.body as ReadonlyArray<Vm>

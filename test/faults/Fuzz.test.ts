@@ -1,7 +1,10 @@
 import { existsSync, readFileSync } from "node:fs"
 import * as Net from "node:net"
 import { describe, expect, it } from "vitest"
-import { call, createVm, type Daemon, listVms, makeHome, startDaemon } from "../support/Processes.js"
+import { type Daemon, startDaemon } from "../support/Daemon.js"
+import { makeHome } from "../support/Home.js"
+import { call } from "../support/HttpJson.js"
+import { createVm, listVms } from "../support/VmCalls.js"
 import { isFull, report, trials } from "./Report.js"
 
 /** mulberry32. */

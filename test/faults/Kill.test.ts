@@ -4,7 +4,11 @@ import { setTimeout as sleep } from "node:timers/promises"
 import { isDeepStrictEqual } from "node:util"
 import { expect, it } from "vitest"
 import type { Vm } from "../../src/domain/Vm.js"
-import { type Daemon, listVms, makeHome, startDaemon, withDatabase } from "../support/Processes.js"
+import { type Daemon, startDaemon } from "../support/Daemon.js"
+import { makeHome } from "../support/Home.js"
+import { ConnectionLost, sendRequest } from "../support/HttpJson.js"
+import { withDatabase } from "../support/Sqlite.js"
+import { listVms } from "../support/VmCalls.js"
 import { report, trials } from "./Report.js"
 
 const kills = trials(1_000, 8)
@@ -23,44 +27,34 @@ const counts = { creates: 0, deletes: 0, inFlight: 0 }
 const expected = new Map<string, Expected>()
 let serial = 0
 
-interface Acknowledged {
-  readonly status: number
-  /** Missing where the daemon died between the head and the end of its answer. */
-  readonly body: string | undefined
+/**
+ * Makes one request; `undefined` if the connection was lost before an answer. `text` is missing where the daemon died
+ * between the head and the end of its answer.
+ */
+const send = async (daemon: Daemon, agent: Http.Agent, method: string, path: string, content?: object) => {
+  try {
+    return await sendRequest(daemon, method, path, { agent, content })
+  } catch (error) {
+    if (!(error instanceof ConnectionLost)) throw error
+    return error.status === undefined ? undefined : { status: error.status, text: undefined }
+  }
 }
-
-/** Makes one request; `undefined` if the connection was lost before an answer. */
-const send = (daemon: Daemon, agent: Http.Agent, method: string, path: string, body?: string) =>
-  new Promise<Acknowledged | undefined>((resolve) => {
-    const headers = body === undefined ? {} : { "content-type": "application/json" }
-    const request = Http.request(`${daemon.url}${path}`, { agent, method, headers }, (response) => {
-      const status = response.statusCode ?? 0
-      let text = ""
-      response.setEncoding("utf8").on("data", (part: string) => {
-        text += part
-      })
-      response.once("end", () => resolve({ status, body: text }))
-      response.once("error", () => resolve({ status, body: undefined }))
-    })
-    request.once("error", () => resolve(undefined))
-    request.end(body)
-  })
 
 const create = async (daemon: Daemon, agent: Http.Agent, name: string): Promise<boolean> => {
   expected.set(name, { kind: "either", vm: undefined })
-  const answer = await send(daemon, agent, "POST", "/v1/vms", JSON.stringify({ name }))
+  const answer = await send(daemon, agent, "POST", "/v1/vms", { name })
   if (answer === undefined) return false
-  if (answer.status !== 201) throw new Error(`creating ${name} was answered with ${answer.status}: ${answer.body}`)
+  if (answer.status !== 201) throw new Error(`creating ${name} was answered with ${answer.status}: ${answer.text}`)
   counts.creates++
-  expected.set(name, { kind: "kept", vm: answer.body === undefined ? undefined : JSON.parse(answer.body) })
-  return answer.body !== undefined
+  expected.set(name, { kind: "kept", vm: answer.text === undefined ? undefined : JSON.parse(answer.text) })
+  return answer.text !== undefined
 }
 
 const remove = async (daemon: Daemon, agent: Http.Agent, name: string, vm: Vm | undefined): Promise<boolean> => {
   expected.set(name, { kind: "either", vm })
   const answer = await send(daemon, agent, "DELETE", `/v1/vms/${name}`)
   if (answer === undefined) return false
-  if (answer.status !== 204) throw new Error(`deleting ${name} was answered with ${answer.status}: ${answer.body}`)
+  if (answer.status !== 204) throw new Error(`deleting ${name} was answered with ${answer.status}: ${answer.text}`)
   counts.deletes++
   expected.set(name, { kind: "gone" })
   return true

@@ -1,7 +1,8 @@
 import { describe, expect, it } from "vitest"
 import type { Vm } from "../../src/domain/Vm.js"
-import { httpJson } from "../support/HttpJson.js"
-import { type Daemon, makeHome, startDaemon } from "../support/Processes.js"
+import { type Daemon, startDaemon } from "../support/Daemon.js"
+import { makeHome } from "../support/Home.js"
+import { tryCall } from "../support/HttpJson.js"
 import { isLinearizable, type Operation, type Sighting, sharedCids, violations } from "./Linearizability.js"
 import { report, trials } from "./Report.js"
 
@@ -125,7 +126,7 @@ describe("the service", () => {
         const path = isList || kind === "create" ? "/v1/vms" : `/v1/vms/${name}`
         const called = ++clock
         const method = { create: "POST", get: "GET", delete: "DELETE" }[kind]
-        const answer = await httpJson(daemon, method, path, kind === "create" ? { name } : undefined)
+        const answer = await tryCall(daemon, method, path, kind === "create" ? { name } : undefined)
         if (answer === undefined) {
           // Whatever becomes of the request, it is done once that daemon has ended.
           await daemon.ended

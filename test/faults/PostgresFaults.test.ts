@@ -7,18 +7,14 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest"
 import type { Vm } from "../../src/domain/Vm.js"
 import * as PostgresDatabase from "../../src/services/postgres/PostgresDatabase.js"
 import { parsePostgresUrl } from "../../src/services/postgres/PostgresUrl.js"
+import { type Daemon, startDaemon } from "../support/Daemon.js"
+import { freePort } from "../support/FreePort.js"
+import { makeHome } from "../support/Home.js"
+import { call } from "../support/HttpJson.js"
 import { hasPostgres, needsPostgres, Server } from "../support/PostgresCluster.js"
-import {
-  call,
-  createVm,
-  type Daemon,
-  freePort,
-  listVms,
-  makeHome,
-  programs,
-  start,
-  startDaemon
-} from "../support/Processes.js"
+import { start } from "../support/Process.js"
+import { programs } from "../support/Programs.js"
+import { createVm, listVms } from "../support/VmCalls.js"
 import { isFull, report, trials } from "./Report.js"
 
 /**

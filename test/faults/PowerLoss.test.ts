@@ -4,17 +4,13 @@ import { basename, join } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
 import { expect, it } from "vitest"
 import type { Vm } from "../../src/domain/Vm.js"
-import {
-  call,
-  createVm,
-  type Home,
-  listVms,
-  makeHome,
-  programs,
-  start,
-  startDaemon,
-  withDatabase
-} from "../support/Processes.js"
+import { startDaemon } from "../support/Daemon.js"
+import { type Home, makeHome } from "../support/Home.js"
+import { call } from "../support/HttpJson.js"
+import { start } from "../support/Process.js"
+import { programs } from "../support/Programs.js"
+import { withDatabase } from "../support/Sqlite.js"
+import { createVm, listVms } from "../support/VmCalls.js"
 import { report, trials } from "./Report.js"
 
 // This traces daemons with strace(1).

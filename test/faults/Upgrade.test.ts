@@ -2,16 +2,12 @@ import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync,
 import { dirname, join } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
 import { expect, it, onTestFinished } from "vitest"
-import {
-  type Home,
-  listVms,
-  makeHome,
-  programs,
-  type Running,
-  start,
-  startDaemon,
-  withDatabase
-} from "../support/Processes.js"
+import { startDaemon } from "../support/Daemon.js"
+import { type Home, makeHome } from "../support/Home.js"
+import { type Running, start } from "../support/Process.js"
+import { programs } from "../support/Programs.js"
+import { withDatabase } from "../support/Sqlite.js"
+import { listVms } from "../support/VmCalls.js"
 import { isFull, report, trials } from "./Report.js"
 
 const rounds = trials(50, 6)

@@ -11,8 +11,9 @@ import { Conflict, NotFound, StoreUnavailable } from "../../src/domain/Errors.js
 import { version } from "../../src/domain/Version.js"
 import { CreateVm, type Vm, type VmCursor } from "../../src/domain/Vm.js"
 import { NexusClient } from "../../src/http/Client.js"
+import type { TestAddress } from "../support/HttpBytes.js"
 import { record } from "../support/Records.js"
-import { outage, secret, type TestAddress, TestServer } from "../support/TestServer.js"
+import { outage, secret, TestServer } from "../support/TestServer.js"
 
 const clientOf = (address: TestAddress) => NexusClient.layer(address).pipe(Layer.provide(NodeHttpClient.layer))
 

@@ -1,7 +1,11 @@
 import * as Net from "node:net"
 import { join } from "node:path"
 import { describe, expect, it } from "vitest"
-import { createVm, type Home, listVms, makeHome, runCli, startDaemon, withDatabase } from "../support/Processes.js"
+import { runCli } from "../support/Cli.js"
+import { startDaemon } from "../support/Daemon.js"
+import { type Home, makeHome } from "../support/Home.js"
+import { withDatabase } from "../support/Sqlite.js"
+import { createVm, listVms } from "../support/VmCalls.js"
 
 /** A daemon with so many records that a list of them goes out in many pieces. */
 const startFull = async (home: Home, count: number) => {

@@ -5,18 +5,9 @@ import { describe, expect, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
 import type { Vm } from "../../src/domain/Vm.js"
+import { type Answer, type Request, requestBytes, sendAndHangUp, sendBytes } from "../support/HttpBytes.js"
 import { record } from "../support/Records.js"
-import {
-  type Answer,
-  jsonOf,
-  type Request,
-  requestBytes,
-  secret,
-  send,
-  sendAndHangUp,
-  sendBytes,
-  TestServer
-} from "../support/TestServer.js"
+import { jsonOf, secret, send, TestServer } from "../support/TestServer.js"
 
 /** Runs the body against a server of its own that begins with these records. */
 const over =

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { promisify } from "node:util"
 import * as Pg from "pg"
-import { freePort } from "./Processes.js"
+import { freePort } from "./FreePort.js"
 
 const run = promisify(execFile)
 
