@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs"
+import { resolve } from "node:path"
 import { defineConfig } from "vitest/config"
 
 /** The variables by which a user sets up Nexus and the programs that tests start; some are read by the tests too. */
@@ -14,7 +15,10 @@ const { version } = JSON.parse(readFileSync("package.json", "utf8"))
 
 export default defineConfig({
   define: { NEXUS_VERSION: JSON.stringify(version) },
+  // As scripts/build.mjs does.
+  resolve: { alias: [{ find: /^better-sqlite3$/, replacement: resolve("src/services/sqlite/SqliteDriver.cjs") }] },
   test: {
+    server: { deps: { inline: ["@effect/sql-sqlite-node"] } },
     include: ["test/**/*.test.ts"],
     // Far above what a test takes: a busy machine is no defect.
     testTimeout: 180_000,

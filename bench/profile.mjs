@@ -29,8 +29,7 @@ const partOf = ({ columnNumber, functionName, lineNumber, url }, map) => {
   const source = "originalSource" in entry ? entry.originalSource : ""
   const found = /.*node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(source)?.[1]
   // SQLite's time counts as its caller's.
-  if (source.endsWith("/sqlite/SqliteConnection.ts")) return "SQLite"
-  return found ?? "nexusd's own source"
+  return found === "@effect/sql-sqlite-node" ? `${found} with SQLite` : (found ?? "nexusd's own source")
 }
 
 /**

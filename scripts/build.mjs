@@ -13,7 +13,7 @@ import {
   rmSync,
   statSync
 } from "node:fs"
-import { basename } from "node:path"
+import { basename, resolve } from "node:path"
 
 const { build } = await import("esbuild").catch(() => {
   console.error("Error: cannot build Nexus: its build tools are not installed\n  Run npm ci in this folder first")
@@ -94,7 +94,11 @@ const driversApart = {
 const sqliteApart = {
   name: "sqlite-apart",
   setup: ({ onResolve }) => {
-    onResolve({ filter: /^better-sqlite3/ }, ({ path }) => ({ path: `./${path}/lib/index.js`, external: true }))
+    onResolve({ filter: /^better-sqlite3/ }, ({ importer, path }) =>
+      importer.includes("/@effect/sql-sqlite-node/")
+        ? { path: resolve("src/services/sqlite/SqliteDriver.cjs") }
+        : { path: `./${path}/lib/index.js`, external: true }
+    )
   }
 }
 

@@ -751,7 +751,7 @@ const expectOutage = (exit: Exit.Exit<unknown, unknown>) => {
   expect(Exit.isFailure(exit) && Cause.isFailType(exit.cause) && exit.cause.error).toBeInstanceOf(StoreUnavailable)
 }
 
-it.scoped("a statement that could not be prepared is prepared again at the next call", () =>
+it.scoped("a statement that could not be prepared is prepared again a second later", () =>
   Effect.gen(function* () {
     const path = Path.join(yield* temporaryFolder, "nexus.db")
     Fs.writeFileSync(path, "")
@@ -759,6 +759,7 @@ it.scoped("a statement that could not be prepared is prepared again at the next 
     const select = sql`SELECT count(*) AS count FROM later`
     expect(yield* Effect.flip(select)).toMatchObject({ cause: { message: "no such table: later" } })
     withSqlite(path, (sqlite) => sqlite.exec("CREATE TABLE later (a)"))
+    yield* TestClock.adjust("1001 millis")
     expect(yield* select).toEqual([{ count: 0 }])
   })
 )

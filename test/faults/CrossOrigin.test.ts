@@ -217,14 +217,14 @@ const tryAll = async (daemon: Daemon, all: ReadonlyArray<Trial>) => {
   return { refused: all.length - letIn.length, allowed: letIn.length }
 }
 
-describe("browser wall", () => {
+describe("cross-origin protection", () => {
   it("every head is let in or refused by what it says", { timeout: 600_000 }, async ({ onTestFinished }) => {
     const daemon = await startDaemon(makeHome(onTestFinished))
     const all = trialsOf(daemon.port)
     const { allowed, refused } = await tryAll(daemon, all)
     expect(refused).toBeGreaterThan(40 * routes.length)
     report({
-      promise: "1, 2. browser wall, media type",
+      promise: "1, 2. cross-origin protection, media type",
       trials: `${all.length} combinations of Host, Origin, Sec-Fetch-Site and Content-Type on ${routes.length} routes`,
       asserted: "403 or 415 as an independent table says, JSON error, no CORS header, nosniff, records unchanged",
       result: `${refused} refused, ${allowed} let in, 0 state changes`
@@ -364,7 +364,7 @@ const attack = `async (targets) => {
   await fetch("/outcomes", { method: "POST", body: JSON.stringify(outcomes) })
 }`
 
-describe.skipIf(!hasChromium)("browser wall: a real page (needs chromium on PATH)", () => {
+describe.skipIf(!hasChromium)("cross-origin protection: a real page (needs chromium on PATH)", () => {
   it("neither reads nor writes, wherever it is served from", { timeout: 120_000 }, async ({ onTestFinished }) => {
     const daemon = await startDaemon(makeHome(onTestFinished))
     await createVm(daemon, "web")
@@ -444,7 +444,7 @@ describe.skipIf(!hasChromium)("browser wall: a real page (needs chromium on PATH
       expect.soft(await listVms(daemon), `a page from ${name} wrote`).toStrictEqual(before)
     }
     report({
-      promise: "1. browser wall",
+      promise: "1. cross-origin protection",
       trials: `${tried} calls, forms, images and scripts of a page in Chromium, from 3 other origins`,
       asserted: "it reads nothing, the records are unchanged; the same page gets through to a server without a wall",
       result: "0 reads, 0 writes"

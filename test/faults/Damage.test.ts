@@ -31,7 +31,7 @@ import { withDatabase } from "../support/Sqlite.js"
 import { createVm } from "../support/VmCalls.js"
 import { isFull, report, trials } from "./Report.js"
 
-const promise = "7 damage and want"
+const promise = "7. damage and shortage"
 const time = isFull ? 600_000 : 60_000
 const seed = Number(process.env["NEXUS_SEED"] ?? Math.floor(Math.random() * 2 ** 31))
 

@@ -10,7 +10,7 @@ import type { Running } from "../support/Process.js"
 import { withDatabase } from "../support/Sqlite.js"
 import { isFull, report, trials } from "./Report.js"
 
-const promise = "7 damage and want"
+const promise = "7. damage and shortage"
 const hasPrlimit = spawnSync("prlimit", ["--version"]).status === 0
 const records = 1500
 

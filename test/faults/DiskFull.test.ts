@@ -23,7 +23,7 @@ import { createVm, listVms } from "../support/VmCalls.js"
 import { isFull, report, trials } from "./Report.js"
 
 const rounds = trials(100, 3)
-const promise = "7 damage and want"
+const promise = "7. damage and shortage"
 
 const run = (command: string, ...args: ReadonlyArray<string>): boolean => spawnSync(command, args).status === 0
 const mount = (path: string, size: string) => run("mount", "-t", "tmpfs", "-o", `size=${size}`, "tmpfs", path)

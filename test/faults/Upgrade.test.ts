@@ -145,7 +145,7 @@ it(`an upgrade killed at ${rounds} moments leaves the old database or the new on
     for (const name of kept()) expect(look(home, join(folder, name)), `${say}, ${name}`).toEqual(old)
   }
   report({
-    promise: "7 damage and want",
+    promise: "7. damage and shortage",
     trials: `${rounds} upgrades from version 1, killed at moments spread over ${undisturbed.needed.toFixed(0)} ms`,
     asserted: "version 1 whole, or version 2 whole beside one whole .bak; the next start ends with one .bak",
     result: `${seen.old} old, ${seen.new} new, 0 between; ${seen.keptTwice} killed between copy and commit`

@@ -1,13 +1,9 @@
 import * as Reactivity from "@effect/experimental/Reactivity"
-import * as SqlClient from "@effect/sql/SqlClient"
-import type { Connection } from "@effect/sql/SqlConnection"
+import type * as SqlClient from "@effect/sql/SqlClient"
 import { SqlError } from "@effect/sql/SqlError"
-import * as SqlStatement from "@effect/sql/Statement"
-import type Sqlite from "better-sqlite3"
+import * as SqliteClient from "@effect/sql-sqlite-node/SqliteClient"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as Stream from "effect/Stream"
-import { loadSqlite } from "./BetterSqlite3.cjs"
 
 /** How long SQLite waits for a lock. It blocks the event loop meanwhile; `retryBusy` waits longer without that. */
 const busyTimeoutMillis = 50
@@ -17,66 +13,16 @@ const pragmas = ["journal_mode = WAL", "synchronous = FULL", "foreign_keys = OFF
 
 const [begin, commit, rollback] = ["BEGIN IMMEDIATE", "COMMIT", "ROLLBACK"]
 
-/**
- * Runs statements on one connection. Each text is prepared once and kept for the connection's life: values are parameters,
- * so there are few texts. A failed prepare is not kept; the next call prepares again.
- */
-const makeConnection = (database: Sqlite.Database): Connection => {
-  const prepared = new Map<string, Sqlite.Statement<Array<unknown>>>()
-  const prepare = (text: string) => {
-    const statement = prepared.get(text) ?? database.prepare<Array<unknown>>(text)
-    prepared.set(text, statement)
-    return statement
-  }
-  // A transaction must end even where nothing can be prepared any more.
-  for (const text of [begin, commit, rollback]) prepare(text)
+/** How long the library keeps a prepared statement. It keeps a failed prepare for as long. */
+const prepareCacheTTL = "1 second"
 
-  const run = (text: string, parameters: ReadonlyArray<unknown>) =>
-    Effect.try({
-      try: (): ReadonlyArray<unknown> => {
-        const statement = prepare(text)
-        if (statement.reader) return statement.all(...parameters)
-        statement.run(...parameters)
-        return []
-      },
-      catch: (cause) => new SqlError({ cause, message: "Failed to execute statement" })
-    })
-  const valuesOf = (row: unknown) => (typeof row === "object" && row !== null ? Object.values(row) : [])
-  return {
-    execute: run,
-    executeRaw: run,
-    executeUnprepared: run,
-    executeValues: (text, parameters) => Effect.map(run(text, parameters), (rows) => rows.map(valuesOf)),
-    executeStream: (text, parameters) => Stream.fromIterableEffect(run(text, parameters))
-  }
-}
-
-/** Opens a SQLite file that exists, until the scope closes. */
+/** Opens a SQLite file that exists, until the scope closes. Fails with `SqlError`; the library itself throws. */
 const open = (filename: string, options?: { readonly readonly: true }) =>
-  Effect.gen(function* () {
-    const connection = yield* Effect.acquireRelease(
-      Effect.try({
-        try: () => {
-          const Database = loadSqlite()
-          return new Database(filename, { ...options, fileMustExist: true, timeout: busyTimeoutMillis })
-        },
-        catch: (cause) => new SqlError({ cause, message: "Failed to open database" })
-      }),
-      (database) => Effect.sync(() => database.close())
-    ).pipe(
-      Effect.flatMap((database) =>
-        Effect.try({
-          try: () => makeConnection(database),
-          catch: (cause) => new SqlError({ cause, message: "Failed to prepare statement" })
-        })
-      )
-    )
-    return yield* SqlClient.make({
-      acquirer: Effect.succeed(connection),
-      compiler: SqlStatement.makeCompilerSqlite(),
-      spanAttributes: []
-    })
-  }).pipe(Effect.provide(Reactivity.layer))
+  SqliteClient.make({ filename, ...options, disableWAL: true, prepareCacheTTL }).pipe(
+    Effect.catchAllDefect((cause) => new SqlError({ cause, message: "Failed to open database" })),
+    Effect.tap((sql) => sql.unsafe(`PRAGMA busy_timeout = ${busyTimeoutMillis}`)),
+    Effect.provide(Reactivity.layer)
+  )
 
 /** Opens a file that exists, for looking only: not a byte of it is changed. */
 export const openReadOnly = (filename: string) => open(filename, { readonly: true })
