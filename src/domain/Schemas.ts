@@ -66,3 +66,6 @@ export const literals = <const L extends readonly [string, ...Array<string>]>(li
     }),
     description
   })
+
+/** Input with an unknown field fails instead of losing it; every bad field is reported, not only the first. */
+export const strict = { onExcessProperty: "error", errors: "all" } as const

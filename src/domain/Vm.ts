@@ -1,7 +1,7 @@
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as SchemaAST from "effect/SchemaAST"
-import { boundedInt, boundedIntFromText, literals, preview, wholeNumber } from "./Schemas.js"
+import { boundedInt, literals, preview, strict, wholeNumber } from "./Schemas.js"
 
 /** What a VM is for: an entry point, a private office for an agent, or a service others share. */
 export const VmRole = literals(["portal", "work", "service"], "What the VM is for")
@@ -56,9 +56,6 @@ const withDefault = <A extends string | number, I>(schema: Schema.Schema<A, I>, 
     default: () => value
   }).pipe(Schema.withConstructorDefault(() => value))
 
-/** Input that names a field nobody knows is refused, not ignored; every bad field is reported, not the first. */
-export const strict = { onExcessProperty: "error", errors: "all" } as const
-
 /** What a caller says of a VM to be created. `CreateVm.make({ name })` fills in the defaults. */
 export const CreateVm = Schema.Struct({
   name: VmName,
@@ -67,70 +64,6 @@ export const CreateVm = Schema.Struct({
   mem_size_mib: withDefault(MemSizeMib, createDefaults.mem_size_mib)
 }).annotations({ identifier: "CreateVm", description: "A VM to create", parseOptions: strict })
 export type CreateVm = typeof CreateVm.Type
-
-/** Which records a list holds; a field that is not set does not filter. */
-export const VmFilter = Schema.Struct({
-  role: Schema.optionalWith(VmRole, { exact: true }),
-  state: Schema.optionalWith(VmState, { exact: true })
-}).annotations({ parseOptions: strict })
-export type VmFilter = typeof VmFilter.Type
-
-/** A record's place in a list: newest first, by `created_at`, then by the order in which records were inserted. */
-export interface VmCursor {
-  readonly created_at: number
-  /** Goes up with each insert; a layer's own count. */
-  readonly sequence: number
-}
-
-const VmCursor: Schema.Schema<VmCursor, string> = Schema.transform(
-  Schema.String.pipe(
-    Schema.pattern(/^-?\d{1,15}\.\d{1,15}$/, {
-      message: ({ actual }) =>
-        `${preview(actual)} is not a cursor: take the one in the Link header (rel="next") of the page before`
-    })
-  ),
-  Schema.Struct({ created_at: Schema.Number, sequence: Schema.Number }),
-  {
-    strict: true,
-    decode: (text) => {
-      const [created_at, sequence] = text.split(".").map(Number)
-      return { created_at: created_at ?? 0, sequence: sequence ?? 0 }
-    },
-    encode: ({ created_at, sequence }) => `${created_at}.${sequence}`
-  }
-).annotations({ description: 'Where the page begins: given by the Link header (rel="next") of the page before' })
-
-/** A cursor as it stands in a URL. */
-export const formatCursor = Schema.encodeSync(VmCursor)
-export const parseCursor = Schema.decodeSync(VmCursor)
-
-/** Which page of which records a list call asks for; without `limit` all of them. */
-export const VmQuery = Schema.Struct({
-  ...VmFilter.fields,
-  limit: Schema.optionalWith(boundedIntFromText(1, 1000, "The most records to send; all of them when left out"), {
-    exact: true
-  }),
-  cursor: Schema.optionalWith(VmCursor, { exact: true })
-}).annotations({ parseOptions: strict })
-export type VmQuery = typeof VmQuery.Type
-
-/** The records that match a filter, from a cursor on. */
-export interface VmSelection extends VmFilter {
-  readonly cursor?: VmCursor
-}
-
-/** Which page a call asks for. */
-export interface VmPageQuery extends VmSelection {
-  /** Maximum number of records. */
-  readonly limit: number
-}
-
-/** A page of records, newest first. */
-export interface VmPage {
-  readonly vms: ReadonlyArray<Vm>
-  /** Where the next page begins, unless this is the last. */
-  readonly next: VmCursor | undefined
-}
 
 const text = (description: string) => Schema.String.annotations({ description })
 const ifSet = <A, I>(schema: Schema.Schema<A, I>) => Schema.optionalWith(schema, { exact: true })

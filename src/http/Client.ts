@@ -6,7 +6,7 @@ import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { type Address, formatAddress } from "../domain/Address.js"
-import { parseCursor, type VmCursor } from "../domain/Vm.js"
+import { parseCursor, type VmCursor } from "../domain/VmQuery.js"
 import { Api } from "./Api.js"
 
 /** A client of the daemon at `address`. Over a Unix socket, it is for the `HttpClient` to connect there. */

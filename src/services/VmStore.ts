@@ -2,7 +2,8 @@ import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
 import type * as Stream from "effect/Stream"
 import type { Conflict, NotFound, StoreUnavailable } from "../domain/Errors.js"
-import type { CreateVm, Vm, VmPage, VmPageQuery, VmSelection } from "../domain/Vm.js"
+import type { CreateVm, Vm } from "../domain/Vm.js"
+import type { VmPage, VmPageQuery, VmSelection } from "../domain/VmQuery.js"
 
 /** The text of a JSON array of `Vm`, as UTF-8: whole when it is short, else in chunks of a bounded size. */
 export type VmListJson = Uint8Array | Stream.Stream<Uint8Array, StoreUnavailable>

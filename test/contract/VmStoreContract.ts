@@ -7,15 +7,8 @@ import type * as Layer from "effect/Layer"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/TestClock"
 import { Conflict, NotFound } from "../../src/domain/Errors.js"
-import {
-  type CidRange,
-  CreateVm,
-  type Vm,
-  type VmPage,
-  type VmPageQuery,
-  type VmRole,
-  type VmSelection
-} from "../../src/domain/Vm.js"
+import { type CidRange, CreateVm, type Vm, type VmRole } from "../../src/domain/Vm.js"
+import type { VmPage, VmPageQuery, VmSelection } from "../../src/domain/VmQuery.js"
 import { VmStore } from "../../src/services/VmStore.js"
 import { decodeJson, getVm, listByPages, listVms, record } from "../support/Records.js"
 import { ModelStore, type Operation, operations } from "./VmStoreModel.js"

@@ -1,5 +1,6 @@
 import * as FastCheck from "effect/FastCheck"
-import { type CreateVm, type Vm, type VmFilter, VmRole, VmState } from "../../src/domain/Vm.js"
+import { type CreateVm, type Vm, VmRole, VmState } from "../../src/domain/Vm.js"
+import type { VmFilter } from "../../src/domain/VmQuery.js"
 
 /** Which of the few names an operation means, and whether it asks by name or by id. */
 interface Target {

@@ -2,7 +2,8 @@ import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import type { StoreUnavailable } from "../../src/domain/Errors.js"
-import { Vm, type VmPageQuery, type VmSelection } from "../../src/domain/Vm.js"
+import { Vm } from "../../src/domain/Vm.js"
+import type { VmPageQuery, VmSelection } from "../../src/domain/VmQuery.js"
 import { type VmListJson, VmStore } from "../../src/services/VmStore.js"
 
 /** A record as a store may have it, without asking one. */

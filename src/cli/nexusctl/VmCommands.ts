@@ -13,12 +13,11 @@ import {
   MemSizeMib,
   VcpuCount,
   type Vm,
-  type VmCursor,
-  type VmFilter,
   VmName,
   VmRole,
   VmState
 } from "../../domain/Vm.js"
+import type { VmCursor, VmFilter } from "../../domain/VmQuery.js"
 import { NexusClient } from "../../http/Client.js"
 import { ExitCode } from "../../runtime/ExitCode.js"
 import { printLines } from "../../runtime/StandardStreams.js"

@@ -1,5 +1,5 @@
 import * as Effect from "effect/Effect"
-import { formatCursor, type VmCursor, type VmPageQuery } from "../../domain/Vm.js"
+import { formatCursor, type VmCursor, type VmPageQuery } from "../../domain/VmQuery.js"
 import { VmStore } from "../../services/VmStore.js"
 import { Api } from "../Api.js"
 import * as HttpApiServer from "../server/HttpApiServer.js"
