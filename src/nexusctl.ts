@@ -6,8 +6,7 @@ import { defaultConfigPath, defaultSilenceSeconds, layer, SilenceSeconds } from 
 import { statusCommand } from "./cli/nexusctl/StatusCommand.js"
 import { versionCommand } from "./cli/nexusctl/VersionCommand.js"
 import { createCommand, deleteCommand, inspectCommand, listCommand } from "./cli/nexusctl/VmCommands.js"
-import { commandTree } from "./cli/runner/CommandTree.js"
-import { completeVms } from "./cli/runner/Completions.js"
+import { withSubcommands } from "./cli/runner/CommandTree.js"
 import { main } from "./cli/runner/Program.js"
 import { schemaOption } from "./cli/runner/SchemaOption.js"
 import { Address, defaultAddress, formatAddress } from "./domain/Address.js"
@@ -15,7 +14,7 @@ import { ExitCode } from "./runtime/ExitCode.js"
 
 const vm = Command.make("vm").pipe(
   Command.withDescription("Manage VM records"),
-  Command.withSubcommands([createCommand, listCommand, inspectCommand, deleteCommand])
+  withSubcommands([createCommand, listCommand, inspectCommand, deleteCommand])
 )
 
 const nexusctl = Command.make("nexusctl", {
@@ -41,32 +40,23 @@ const nexusctl = Command.make("nexusctl", {
   timeout: schemaOption("timeout", "S", SilenceSeconds, defaultSilenceSeconds)
 }).pipe(
   Command.withDescription("Control nexusd, the daemon that keeps the records of this host's microVMs (alias: nxc)"),
-  Command.withSubcommands([statusCommand, versionCommand, vm, completeVmsCommand]),
-  Command.provide(({ config, daemon, timeout, "token-file": tokenFile }) =>
-    layer({
-      config: Option.getOrUndefined(config),
-      daemon: Option.getOrUndefined(daemon),
-      tokenFile: Option.getOrUndefined(tokenFile),
-      timeout
-    })
-  )
+  withSubcommands([statusCommand, versionCommand, vm, completeVmsCommand])
 )
 
 main({
   name: "nexusctl",
   aliases: ["nxc"],
-  command: nexusctl,
-  tree: commandTree("nexusctl", nexusctl, [
-    commandTree("status", statusCommand),
-    commandTree("version", versionCommand),
-    commandTree("vm", vm, [
-      commandTree("create", createCommand),
-      commandTree("list", listCommand),
-      commandTree("inspect", inspectCommand),
-      commandTree("delete", deleteCommand)
-    ]),
-    { ...commandTree(completeVms, completeVmsCommand), isHidden: true }
-  ]),
+  command: nexusctl.pipe(
+    Command.provide(({ config, daemon, timeout, "token-file": tokenFile }) =>
+      layer({
+        config: Option.getOrUndefined(config),
+        daemon: Option.getOrUndefined(daemon),
+        tokenFile: Option.getOrUndefined(tokenFile),
+        timeout
+      })
+    )
+  ),
+  tree: nexusctl.tree,
   hasRootHandler: false,
   failure: (error) =>
     error._tag === "BadConfig" ? { lines: [`Error: ${error.message}`], exitCode: ExitCode.usage } : error

@@ -6,8 +6,8 @@ import * as LogLevel from "effect/LogLevel"
 import { backupCommand, checkCommand, restoreCommand } from "./cli/nexusd/FileCommands.js"
 import { migrateCommand } from "./cli/nexusd/MigrateCommand.js"
 import { nexusd, settingsOf } from "./cli/nexusd/RootCommand.js"
-import { tokenCommand, tokenNewCommand } from "./cli/nexusd/TokenCommand.js"
-import { commandTree } from "./cli/runner/CommandTree.js"
+import { tokenCommand } from "./cli/nexusd/TokenCommand.js"
+import { withSubcommands } from "./cli/runner/CommandTree.js"
 import { main } from "./cli/runner/Program.js"
 import { formatAddress } from "./domain/Address.js"
 import { version } from "./domain/Version.js"
@@ -78,20 +78,16 @@ process.on("SIGHUP", () => process.kill(process.pid, "SIGTERM"))
 // Without a listener Node.js opens its inspector, which runs any code, on 127.0.0.1:9229.
 process.on("SIGUSR1", () => {})
 
+const command = nexusd.pipe(
+  Command.withHandler((given) => Effect.flatMap(settingsOf(given), (config) => daemon(config))),
+  withSubcommands([backupCommand, restoreCommand, checkCommand, migrateCommand, tokenCommand])
+)
+
 main({
   name: "nexusd",
   aliases: [],
-  command: nexusd.pipe(
-    Command.withHandler((given) => Effect.flatMap(settingsOf(given), (config) => daemon(config))),
-    Command.withSubcommands([backupCommand, restoreCommand, checkCommand, migrateCommand, tokenCommand])
-  ),
-  tree: commandTree("nexusd", nexusd, [
-    commandTree("backup", backupCommand),
-    commandTree("restore", restoreCommand),
-    commandTree("check", checkCommand),
-    commandTree("migrate", migrateCommand),
-    commandTree("token", tokenCommand, [commandTree("new", tokenNewCommand)])
-  ]),
+  command,
+  tree: command.tree,
   hasRootHandler: true,
   failure: (error) =>
     error._tag === "OutputFailed" ? error : { lines: [`Error: ${error.message}`], exitCode: ExitCode.failure }

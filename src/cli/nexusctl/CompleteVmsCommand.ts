@@ -5,6 +5,7 @@ import * as Schema from "effect/Schema"
 import { boundedInt } from "../../domain/Schemas.js"
 import { VmName } from "../../domain/Vm.js"
 import { printLines } from "../../runtime/StandardStreams.js"
+import { hidden } from "../runner/CommandTree.js"
 import { completeVms } from "../runner/Completions.js"
 import { schemaArgument } from "../runner/SchemaOption.js"
 import { DaemonClient } from "./DaemonClient.js"
@@ -20,15 +21,17 @@ const isVmName = Schema.is(VmName)
  * `nexusctl complete-vms MILLIS`, for the completion scripts: the names of VMs, one a line. Names that are no DNS labels are left
  * out, since a shell may expand them. Prints nothing when the daemon does not answer in time.
  */
-export const completeVmsCommand = Command.make(completeVms, { limit: schemaArgument("MILLIS", Millis) }, ({ limit }) =>
-  Effect.gen(function* () {
-    const { attempt } = yield* DaemonClient
-    const vms = yield* attempt((client) => client.vms.list({ urlParams: { limit: maxNames } })).pipe(
-      Effect.disconnect,
-      Effect.timeout(Duration.millis(limit - performance.now())),
-      Effect.orElseSucceed(() => [])
-    )
-    const names = vms.map(({ name }) => name).filter(isVmName)
-    yield* printLines(names.slice(0, maxNames))
-  })
+export const completeVmsCommand = hidden(
+  Command.make(completeVms, { limit: schemaArgument("MILLIS", Millis) }, ({ limit }) =>
+    Effect.gen(function* () {
+      const { attempt } = yield* DaemonClient
+      const vms = yield* attempt((client) => client.vms.list({ urlParams: { limit: maxNames } })).pipe(
+        Effect.disconnect,
+        Effect.timeout(Duration.millis(limit - performance.now())),
+        Effect.orElseSucceed(() => [])
+      )
+      const names = vms.map(({ name }) => name).filter(isVmName)
+      yield* printLines(names.slice(0, maxNames))
+    })
+  )
 )

@@ -6,9 +6,10 @@ import { printLines } from "../../runtime/StandardStreams.js"
 import { newToken } from "../../runtime/Token.js"
 import { expandHome } from "../../runtime/XdgDirs.js"
 import { defaultTokenPath } from "../../services/Config.js"
+import { withSubcommands } from "../runner/CommandTree.js"
 
 /** `nexusd token new`. */
-export const tokenNewCommand = Command.make(
+const tokenNewCommand = Command.make(
   "new",
   {
     file: Args.text({ name: "FILE" }).pipe(
@@ -32,5 +33,5 @@ export const tokenNewCommand = Command.make(
 /** `nexusd token`. */
 export const tokenCommand = Command.make("token").pipe(
   Command.withDescription("Manage the token that guards the API"),
-  Command.withSubcommands([tokenNewCommand])
+  withSubcommands([tokenNewCommand])
 )

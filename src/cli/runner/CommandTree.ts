@@ -103,24 +103,47 @@ const parametersOf = (usage: Usage.Usage): ReturnType<CommandTree["parameters"]>
   }
 }
 
-/** Describes a command and the commands below it, for the command line, help, error messages and completions. */
-export const commandTree = <Name extends string, R, E, A>(
-  name: Name,
+type LibraryCommands = Parameters<typeof Command.withSubcommands>[1]
+
+/** A command of the library, with its description for the command line, help, error messages and completions. */
+interface Described {
+  readonly tree: CommandTree
+}
+
+const describe = <Name extends string, R, E, A>(
   command: Command.Command<Name, R, E, A>,
-  children: ReadonlyArray<CommandTree> = []
-): CommandTree => ({
-  name,
-  parameters: () => parametersOf(Command.getUsage(command)),
-  usage: () =>
-    Usage.enumerate(Command.getUsage(command), cliConfig)
-      .map((span) => bare(plain(HelpDoc.p(span))))
-      .join(" ")
-      .slice(name.length)
-      .trim(),
-  help: () => Command.getHelp(command, cliConfig),
-  children,
-  isHidden: false
-})
+  children: ReadonlyArray<CommandTree>
+): CommandTree => {
+  const [name = ""] = Command.getNames(command)
+  return {
+    name,
+    parameters: () => parametersOf(Command.getUsage(command)),
+    usage: () =>
+      Usage.enumerate(Command.getUsage(command), cliConfig)
+        .map((span) => bare(plain(HelpDoc.p(span))))
+        .join(" ")
+        .slice(name.length)
+        .trim(),
+    help: () => Command.getHelp(command, cliConfig),
+    children,
+    isHidden: false
+  }
+}
+
+const treeOf = (command: LibraryCommands[number] | (LibraryCommands[number] & Described)): CommandTree =>
+  "tree" in command ? command.tree : describe(command, [])
+
+/** Adds commands below a command: to the parser of @effect/cli, and to the tree. */
+export const withSubcommands =
+  <const Commands extends LibraryCommands>(commands: Commands) =>
+  <Name extends string, R, E, A>(parent: Command.Command<Name, R, E, A>) => {
+    const command = Command.withSubcommands(parent, commands)
+    return Object.assign(command, { tree: describe(command, commands.map(treeOf)) })
+  }
+
+/** Leaves a command out of help, suggestions and completions. */
+export const hidden = <Name extends string, R, E, A>(command: Command.Command<Name, R, E, A>) =>
+  Object.assign(command, { tree: { ...describe(command, []), isHidden: true } })
 
 /** What the library says of every option, which says nothing of this one. */
 const boilerplate =
