@@ -645,7 +645,7 @@ describe.concurrent("a bug", () => {
       timeout: 60_000
     })
     const line = daemon.log().find((line) => line.includes(request_id)) ?? ""
-    expect(line).toMatch(/at [^\n]*SqliteConnection\.ts:\d+/)
+    expect(line).toMatch(/at [^\n]*SqliteClient\.ts:\d+/)
     expect(line).not.toMatch(/bundle\.cjs/)
   })
 })
