@@ -48,9 +48,9 @@ const tracing = (endpoint: string | undefined) =>
 
 /** The store that the settings choose. */
 const storeOf = (database: DatabaseTarget): Layer.Layer<VmStore | StoreHealth, DatabaseOpenError> =>
-  database._tag === "File"
+  database._tag === "Sqlite"
     ? VmStoreSqlite.layer().pipe(Layer.provideMerge(Database.layer(database.path)))
-    : VmStorePostgres.layer().pipe(Layer.provideMerge(PostgresDatabase.layer(database.target)))
+    : VmStorePostgres.layer().pipe(Layer.provideMerge(PostgresDatabase.layer(database.server)))
 
 /** The daemon as a layer: the server stops before the store that its handlers use is closed. */
 const daemon = (config: Config, traces = tracesEndpoint()) => {

@@ -7,27 +7,27 @@ import { preview, strict, truncate } from "../domain/Schemas.js"
 import { readRegularFile } from "./RegularFile.js"
 import { expandHome } from "./XdgDirs.js"
 
-/** Settings that can't be used; `message` names the file and the key. */
+/** Settings can't be used. `message` is one line with the file or variable, and the key. */
 export class BadConfig extends Data.TaggedError("BadConfig")<{ readonly message: string }> {}
 
-/** Annotations of a schema of settings: no key but its own, and an error in words when it is no mapping at all. */
+/** Annotations of a settings schema: unknown keys are errors, and so is anything but a mapping. */
 export const settings = {
   parseOptions: strict,
   message: ({ actual }: { readonly actual: unknown }) => `expected keys and values, got ${preview(actual)}`
 } as const
 
-/** What is wrong with some settings, a line for each key. */
+/** The problems of a parse error in one line, each with its key. */
 export const formatParseError = (error: ParseResult.ParseError): string =>
   ParseResult.ArrayFormatter.formatErrorSync(error)
     .map(({ message, path }) => (path.length === 0 ? message : `${path.join(".")}: ${message}`))
     .join("; ")
 
-/** The parser shows the line with the error, which may hold a URL with a password. */
+/** The YAML parser's message quotes the line, which may contain a URL with a password. */
 const withoutPasswords = (text: string): string => text.replace(/(:\/\/[^:@/\s]*):.*/g, "$1:…")
 
 const parseYaml = (path: string, text: string) =>
   Effect.gen(function* () {
-    // Loaded here, since most calls find no file: the parser is a third of what a start of nexusctl loads.
+    // Loaded on demand: the parser is a third of nexusctl's code, and most calls find no file.
     const Yaml = yield* Effect.promise(() => import("yaml"))
     return yield* Effect.try({
       try: (): unknown => {
@@ -47,13 +47,11 @@ const parseYaml = (path: string, text: string) =>
     })
   })
 
-/** A settings file may have 1 MiB. */
 const maxBytes = 1024 * 1024
 
 /**
- * Reads settings from a YAML file; an empty file holds none. Fails with `BadConfig` when the file can't be read, is not
- * one YAML document or does not fit the schema. Without `path` the file is `defaultPath`, which may be missing: that
- * is an empty file.
+ * Reads settings from a YAML file of at most 1 MiB; an empty file has none. Without `path` it reads `defaultPath`, which may
+ * be missing. Fails with `BadConfig` if the file can't be read, is not one YAML document or does not match the schema.
  */
 export const readConfigFile = <A, I>(path: string | undefined, defaultPath: string, schema: Schema.Schema<A, I>) =>
   Effect.gen(function* () {

@@ -17,14 +17,13 @@ const causeOf = (cause: Cause.Cause<unknown>): string | undefined =>
 
 const colours: Readonly<Record<string, string>> = { ERROR: "31", FATAL: "31", WARN: "33", INFO: "32" }
 
-/** A line that a person reads as it goes by. */
-const forPeople = (colour: boolean) =>
+/** One line per entry with time, level and text, and the stack trace of a cause. Control characters are escaped. */
+const terminalLogger = (colour: boolean) =>
   Logger.make(({ annotations, cause, date, logLevel, message }) => {
     const code = colours[logLevel.label] ?? "2"
     const level = colour ? `\u001b[${code}m${logLevel.label.padEnd(5)}\u001b[0m` : logLevel.label.padEnd(5)
     const details = Array.fromIterable(HashMap.entries(annotations)).map(([key, value]) => ` ${key}=${String(value)}`)
     const text = escapeText(`${textOf(message)}${details.join("")}`)
-    // A stack trace has a line for each frame.
     const trace =
       causeOf(cause)
         ?.split("\n")
@@ -32,8 +31,8 @@ const forPeople = (colour: boolean) =>
     writeStderr(`${date.toTimeString().slice(0, 8)} ${level} ${text}${trace.join("")}\n`)
   })
 
-/** One JSON object a line. systemd's journal has its own clock. */
-const forPrograms = (underJournal: boolean) =>
+/** One JSON object per line, without `time` under systemd's journal, which adds its own. */
+const jsonLogger = (underJournal: boolean) =>
   Logger.make(({ annotations, cause, date, logLevel, message }) =>
     writeStderr(
       `${toSafeJson({
@@ -46,10 +45,10 @@ const forPrograms = (underJournal: boolean) =>
     )
   )
 
-/** Logs on stderr: for people on a terminal, one structured line an entry elsewhere. */
+/** Logs to stderr: text on a terminal, else JSON. */
 export const logging: Layer.Layer<never> = Logger.replace(
   Logger.defaultLogger,
   process.stderr.isTTY
-    ? forPeople(process.env["NO_COLOR"] === undefined)
-    : forPrograms(process.env["JOURNAL_STREAM"] !== undefined)
+    ? terminalLogger(process.env["NO_COLOR"] === undefined)
+    : jsonLogger(process.env["JOURNAL_STREAM"] !== undefined)
 )

@@ -4,7 +4,7 @@ import type * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
 import * as SchemaAST from "effect/SchemaAST"
 
-/** What a schema's annotations say of it: whether it is a number, its description and its bounds. */
+/** A schema's kind, description and bounds (`, 1 to 32`), from its annotations. */
 export const schemaInfo = <A, I>({ ast }: Schema.Schema<A, I>) => {
   const encoded = ast._tag === "Transformation" ? ast.from : ast
   const json = Option.getOrElse(SchemaAST.getJSONSchemaAnnotation(encoded), (): object => ({}))
@@ -16,7 +16,7 @@ export const schemaInfo = <A, I>({ ast }: Schema.Schema<A, I>) => {
   }
 }
 
-/** Decodes what a person typed where only text can stand; the items of a list are parted by commas. */
+/** Makes a decoder of text from an option or variable. The items of a list are separated by commas. */
 export const decodeString = <A, I>(
   schema: Schema.Schema<A, I>
 ): ((text: string) => Either.Either<A, ParseResult.ParseError>) => {

@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs"
 import { SourceMap } from "node:module"
 
-/** Nothing where there is none, or it can't be read now: a failure here would replace the error whose trace is printed. */
+/** `undefined` if the map can't be read. To throw here would replace the error whose stack trace is formatted. */
 const load = (path: string): SourceMap | undefined => {
   try {
     return new SourceMap(JSON.parse(readFileSync(path, "utf8")))
@@ -11,20 +11,20 @@ const load = (path: string): SourceMap | undefined => {
 }
 
 /**
- * Lets stack traces tell places in the sources, though this program is one bundle. The source map beside the bundle is read
- * when the first trace is asked for: Node.js's own way reads it at every start, and not for code out of a cache.
+ * Maps stack traces of this bundle to its sources. The source map is read at the first stack trace; `--enable-source-maps`
+ * reads it at every start, and does not work with the code cache.
  */
 export const mapStackTraces = (bundle: string): void => {
   let map: SourceMap | undefined
-  const placeOf = (frame: NodeJS.CallSite): string => {
+  const describeFrame = (frame: NodeJS.CallSite): string => {
     if (frame.getFileName() !== bundle) return String(frame)
     map ??= load(`${bundle}.map`)
     const entry = map?.findEntry((frame.getLineNumber() ?? 1) - 1, (frame.getColumnNumber() ?? 1) - 1)
     if (entry === undefined || !("originalSource" in entry)) return String(frame)
-    const place = `${entry.originalSource.replace(/^(\.\.\/)+/, "")}:${entry.originalLine + 1}`
+    const location = `${entry.originalSource.replace(/^(\.\.\/)+/, "")}:${entry.originalLine + 1}`
     const name = frame.getFunctionName()
-    return name === null ? place : `${name} (${place})`
+    return name === null ? location : `${name} (${location})`
   }
   Error.prepareStackTrace = (error, frames) =>
-    [String(error), ...frames.map((frame) => `    at ${placeOf(frame)}`)].join("\n")
+    [String(error), ...frames.map((frame) => `    at ${describeFrame(frame)}`)].join("\n")
 }

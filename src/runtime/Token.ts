@@ -7,10 +7,9 @@ import { readRegularFile } from "./RegularFile.js"
 import { systemErrorMessage } from "./SystemError.js"
 import { expandHome, makePrivateDir } from "./XdgDirs.js"
 
-/** A token file may have 4 KiB. */
 const maxBytes = 4096
 
-/** Reads a bearer token from a file that nobody else may read. */
+/** Reads a bearer token from a file of mode 0600 and at most 4 KiB. */
 export const readToken = (path: string): Effect.Effect<string, BadConfig> =>
   Effect.gen(function* () {
     const file = expandHome(path)
@@ -30,7 +29,7 @@ export const readToken = (path: string): Effect.Effect<string, BadConfig> =>
     return token
   })
 
-/** Reads a bearer token from the environment; an empty variable is not set. The error does not show the value. */
+/** Reads a bearer token from an environment variable. An empty one counts as unset. The error does not show the value. */
 export const tokenFromEnvironment = (variable: string): Effect.Effect<string | undefined, BadConfig> =>
   Effect.suspend(() => {
     const token = process.env[variable]
@@ -42,7 +41,7 @@ export const tokenFromEnvironment = (variable: string): Effect.Effect<string | u
         })
   })
 
-/** Makes a file with a new token of 256 random bits, for its owner alone; an existing one is left as it is. */
+/** Creates a file of mode 0600 with a token of 256 random bits. Fails if the file exists. */
 export const newToken = (path: string): Effect.Effect<void, BadConfig> =>
   Effect.try({
     try: () => {

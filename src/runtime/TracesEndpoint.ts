@@ -1,6 +1,6 @@
 /**
- * Where spans are to be sent, if anywhere (OpenTelemetry Protocol Exporter, "Endpoint URLs for OTLP/HTTP"): the address
- * for traces as it stands, else `/v1/traces` below the one for every signal.
+ * The URL that spans are sent to, or `undefined`: `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`, else
+ * `OTEL_EXPORTER_OTLP_ENDPOINT` and `/v1/traces` (OpenTelemetry Protocol Exporter, "Endpoint URLs for OTLP/HTTP").
  */
 export const tracesEndpoint = (): string | undefined => {
   const { OTEL_EXPORTER_OTLP_ENDPOINT: all, OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: traces } = process.env

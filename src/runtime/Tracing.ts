@@ -4,7 +4,7 @@ import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import * as Layer from "effect/Layer"
 import { version } from "../domain/Version.js"
 
-/** Sends spans to a collector, as OTLP over HTTP in JSON; what is left when the program stops goes out within 3 s. */
+/** Exports spans as OTLP/HTTP with JSON. When the program stops, the remaining spans are sent within 3 s. */
 export const layer = (url: string) =>
   OtlpTracer.layer({
     url,

@@ -2,26 +2,23 @@ import { existsSync, mkdirSync } from "node:fs"
 import * as Os from "node:os"
 import * as Path from "node:path"
 
-/** XDG Base Directory: the variable counts only when it holds an absolute path. */
-const folder = (variable: string, otherwise: string): string => {
+/** XDG Base Directory Specification: a relative path in the variable is ignored. */
+const xdgDir = (variable: string, otherwise: string): string => {
   const set = process.env[variable]
   return set !== undefined && Path.isAbsolute(set) ? set : Path.join(Os.homedir(), otherwise)
 }
 
-/** Where this user's programs keep their settings. */
-export const configDir = (): string => folder("XDG_CONFIG_HOME", ".config")
+/** `$XDG_CONFIG_HOME`, else `~/.config`. */
+export const configDir = (): string => xdgDir("XDG_CONFIG_HOME", ".config")
 
-/** Where this user's programs keep what must outlive them. */
-export const stateDir = (): string => folder("XDG_STATE_HOME", ".local/state")
+/** `$XDG_STATE_HOME`, else `~/.local/state`. */
+export const stateDir = (): string => xdgDir("XDG_STATE_HOME", ".local/state")
 
-/** Replaces a leading `~/` by the user's home folder. Shells do so only where a word begins with it. */
+/** Replaces a leading `~/` with the home folder. */
 export const expandHome = (path: string): string =>
   path.startsWith("~/") ? Path.join(Os.homedir(), path.slice(2)) : path
 
-/**
- * Makes a folder, and those above it that are missing, for their owner alone. One by one: Node's `recursive` hangs where a
- * file system, such as /proc, can't hold the folder.
- */
+/** Creates a folder and its missing parents with mode 0700. Node.js's `recursive` hangs under /proc. */
 export const makePrivateDir = (path: string): void => {
   if (existsSync(path)) return
   makePrivateDir(Path.dirname(path))

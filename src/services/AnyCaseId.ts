@@ -4,9 +4,9 @@ import { NotFound } from "../domain/Errors.js"
 const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i
 
 /**
- * Makes a call on "name or id" compare ids without regard to case (RFC 9562, 4). What is shaped like a UUID and not found
- * as it stands is tried in lower case, as Nexus writes ids, then in upper case, as another program may have written it.
- * Each try is a look-up in an index; a query that folds case would scan the table.
+ * Makes a call on "name or id" compare ids without regard to case (RFC 9562 §4). A UUID that is not found as given is tried
+ * in lower case, as Nexus writes ids, then in upper case. Each attempt is an index look-up; a query that folds case would
+ * scan the table.
  */
 export const withAnyCaseId =
   <A, E>(call: (nameOrId: string) => Effect.Effect<A, E>) =>

@@ -11,12 +11,12 @@ import { readToken } from "../runtime/Token.js"
 import { configDir, stateDir } from "../runtime/XdgDirs.js"
 import { type DatabaseTarget, parseTarget } from "./DatabaseTarget.js"
 
-/** A path, or a URL that may hold a password: what is wrong with it is said without showing it. */
+/** A path or URL. Errors do not show it, since it may contain a password. */
 const DatabaseUrl = Schema.NonEmptyString.pipe(
   Schema.filter((text) => Option.getOrUndefined(Either.getLeft(parseTarget(text))))
 )
 
-/** Every setting, by section and key. `api.listen` is `NEXUS_API_LISTEN` in the environment. */
+/** All settings by section and key. `api.listen` is `NEXUS_API_LISTEN` in the environment. */
 const keys = {
   api: {
     listen: Address,
@@ -40,14 +40,14 @@ const section = <F extends Schema.Struct.Fields>(fields: F) =>
     exact
   )
 
-/** What nexus.yaml may hold. */
+/** The content of nexus.yaml. */
 const Settings = Schema.Struct({
   api: section(keys.api),
   database: section(keys.database),
   log: section(keys.log)
 }).annotations(settings)
 
-/** The settings that are in force. */
+/** The settings of a running nexusd. `token` is the content of the token file. */
 export interface Config {
   readonly listen: Address
   readonly allowedHosts: ReadonlyArray<string>
@@ -57,9 +57,9 @@ export interface Config {
   readonly logLevel: typeof keys.log.level.Type
 }
 
-/** Where settings are looked for when no file is named. */
+/** The settings file without `--config`. */
 export const defaultConfigPath = (): string => Path.join(configDir(), "nexus", "nexus.yaml")
-/** Where the token is kept when the settings name no file. */
+/** The token file that `nexusd token new` creates without a path. */
 export const defaultTokenPath = (): string => Path.join(configDir(), "nexus", "token")
 const defaultDatabasePath = (): string => Path.join(stateDir(), "nexus", "nexus.db")
 
@@ -75,8 +75,8 @@ const fromEnvironment = <A, I>(section: string, key: string, schema: Schema.Sche
         )
   })
 
-/** An address that other machines reach is for those who hold the token. */
-const checkReach = (listen: Address, token: string | undefined) =>
+/** Fails if other machines can reach the address and no token is set. */
+const assertTokenWhereReachable = (listen: Address, token: string | undefined) =>
   isLocal(listen) || token !== undefined
     ? Effect.void
     : new BadConfig({
@@ -85,13 +85,13 @@ const checkReach = (listen: Address, token: string | undefined) =>
           `run nexusd token new, then add under api: the line token_file: ${defaultTokenPath()}`
       })
 
-/** What a command line says of the settings. */
+/** The settings that nexusd takes as options. */
 export interface Flags {
   readonly config: string | undefined
   readonly database: string | undefined
 }
 
-/** Reads the settings: a flag beats the environment, which beats the file, which beats the default. */
+/** Reads the settings. Precedence: flag > environment > file > default. Fails with `BadConfig`. */
 export const loadConfig = (flags: Flags): Effect.Effect<Config, BadConfig> =>
   Effect.gen(function* () {
     const { api, database, log } = yield* readConfigFile(flags.config, defaultConfigPath(), Settings)
@@ -116,6 +116,6 @@ export const loadConfig = (flags: Flags): Effect.Effect<Config, BadConfig> =>
       database: yield* chosen,
       logLevel: level ?? "info"
     }
-    yield* checkReach(config.listen, config.token)
+    yield* assertTokenWhereReachable(config.listen, config.token)
     return config
   })

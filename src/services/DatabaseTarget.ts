@@ -4,21 +4,21 @@ import * as Either from "effect/Either"
 import { expandHome } from "../runtime/XdgDirs.js"
 import { isPostgresUrl, type PostgresTarget, parsePostgresUrl } from "./postgres/PostgresUrl.js"
 
-/** Where the records are kept: a SQLite file, or a PostgreSQL server. */
+/** Where VM records are stored: a SQLite file (absolute path) or a PostgreSQL database. */
 export type DatabaseTarget = Data.TaggedEnum<{
-  File: { readonly path: string }
-  Server: { readonly target: PostgresTarget }
+  Sqlite: { readonly path: string }
+  Postgres: { readonly server: PostgresTarget }
 }>
-const { File, Server } = Data.taggedEnum<DatabaseTarget>()
+const { Sqlite, Postgres } = Data.taggedEnum<DatabaseTarget>()
 
-/** Reads a path or a URL. What is wrong with a URL is said without showing it: a password may be in it. */
+/** Parses a path or a `postgres://` URL. The error message does not show the text, which may contain a password. */
 export const parseTarget = (text: string): Either.Either<DatabaseTarget, string> => {
-  if (isPostgresUrl(text)) return Either.map(parsePostgresUrl(text), (target) => Server({ target }))
+  if (isPostgresUrl(text)) return Either.map(parsePostgresUrl(text), (server) => Postgres({ server }))
   return /^[a-z][a-z0-9+.-]*:\/\//i.test(text)
     ? Either.left("expected a path or a postgres:// URL, got a URL of another kind")
-    : Either.right(File({ path: Path.resolve(expandHome(text)) }))
+    : Either.right(Sqlite({ path: Path.resolve(expandHome(text)) }))
 }
 
-/** How it is named to people; without a password. */
-export const formatTarget = (choice: DatabaseTarget): string =>
-  choice._tag === "File" ? choice.path : choice.target.redactedUrl
+/** The path, or the URL without its password. */
+export const formatTarget = (target: DatabaseTarget): string =>
+  target._tag === "Sqlite" ? target.path : target.server.redactedUrl

@@ -1,2 +1,2 @@
-/** The version of the tables, the same for every engine, as `schema_meta` holds it. */
+/** The `version` in table `schema_meta`, the same for every engine. */
 export const schemaVersion = 2

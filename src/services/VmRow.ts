@@ -15,8 +15,8 @@ export type VmRow = Readonly<Record<keyof Vm, unknown>>
 const decode = Schema.decodeUnknownSync(Vm)
 
 /**
- * The record of a row: columns that are NULL are left out. Throws where a column holds what no record can: SQLite stores
- * values of any type in any column.
+ * Decodes a row without its NULL columns. Throws if a column holds a value of another type, which SQLite allows in any
+ * column.
  */
 export const toVm = (row: VmRow): Vm => {
   const record: Record<string, unknown> = {}

@@ -15,7 +15,7 @@ interface Entry extends VmCursor {
   readonly vm: Vm
 }
 
-/** Records in the order they were inserted. */
+/** In the order of inserts. */
 type Entries = ReadonlyArray<Entry>
 
 const insert = (entries: Entries, vm: Vm): Entries => [
@@ -49,9 +49,7 @@ const page = (matching: Entries, limit: number): VmPage => {
   return { vms: entries.map(({ vm }) => vm), next: entries.length < matching.length ? entries.at(-1) : undefined }
 }
 
-/**
- * Records in memory, for tests and for trying things out: they start out as `initial` and are gone with the process.
- */
+/** Keeps VM records in memory, for tests. `initial` are the first records; `cids` limits the CIDs. */
 export const layer = (options?: { readonly initial?: ReadonlyArray<Vm>; readonly cids?: CidRange }) =>
   Layer.effectContext(
     Effect.gen(function* () {

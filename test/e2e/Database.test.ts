@@ -644,7 +644,7 @@ describe("a database that can't be used", () => {
         Fs.chmodSync(path, 0o644)
         const before = [fingerprints(folder), states(folder)]
         const { _tag, message } = yield* refusalOf(path)
-        expect(_tag).toBe("DatabaseRefused")
+        expect(_tag).toBe("DatabaseOpenError")
         expect(message).not.toContain("\n")
         expect(message).toContain(path)
         expect(message).toMatch(says)
@@ -699,7 +699,7 @@ describe("a database that can't be used", () => {
         const path = make(folder)
         const before = states(folder)
         const { _tag, message } = yield* refusalOf(path)
-        expect(_tag).toBe("DatabaseRefused")
+        expect(_tag).toBe("DatabaseOpenError")
         expect(message).not.toContain("\n")
         expect(message).toContain(path)
         // What it found, in words.

@@ -10,7 +10,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest"
 import { CreateVm, type Vm } from "../../src/domain/Vm.js"
 import { formatTarget, parseTarget } from "../../src/services/DatabaseTarget.js"
 import * as PostgresDatabase from "../../src/services/postgres/PostgresDatabase.js"
-import { snapshots } from "../../src/services/postgres/PostgresPool.js"
+import { maxSnapshots } from "../../src/services/postgres/PostgresPool.js"
 import { parsePostgresUrl } from "../../src/services/postgres/PostgresUrl.js"
 import * as VmStorePostgres from "../../src/services/postgres/VmStorePostgres.js"
 import { StoreHealth } from "../../src/services/StoreHealth.js"
@@ -366,7 +366,7 @@ describe.skipIf(!hasPostgres)(`a PostgreSQL database${needsPostgres}`, () => {
           json instanceof Uint8Array ? Effect.void : Stream.runForEach(json, () => stall)
         )
         yield* Effect.forEach(Array.from({ length: 6 }), () => Effect.fork(slow))
-        yield* Effect.repeat(Effect.sleep("10 millis"), { until: () => begun === snapshots })
+        yield* Effect.repeat(Effect.sleep("10 millis"), { until: () => begun === maxSnapshots })
         const created = yield* Effect.forEach(
           Array.from({ length: 40 }, (_, at) => at),
           (at) => store.create(CreateVm.make({ name: `new-${at}` })),

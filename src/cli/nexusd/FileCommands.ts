@@ -10,10 +10,10 @@ import { config } from "./RootCommand.js"
 /** The SQLite file that a command works on; PostgreSQL has programs of its own for it. */
 const databaseFile = (instead: string) =>
   Effect.flatMap(config, ({ database }) =>
-    database._tag === "File"
+    database._tag === "Sqlite"
       ? Effect.succeed(database.path)
       : new DatabaseOpenError({
-          message: `${database.target.redactedUrl} is kept by PostgreSQL: use ${instead}`
+          message: `${database.server.redactedUrl} is kept by PostgreSQL: use ${instead}`
         })
   )
 

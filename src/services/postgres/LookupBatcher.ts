@@ -7,54 +7,53 @@ import { columns, toVm, type VmRow } from "../VmRow.js"
 import type { Statement } from "./PostgresConnection.js"
 import type { PostgresDatabase } from "./PostgresDatabase.js"
 
-/** The records with those ids or, where no id matches, those names: two look-ups each, the second only without the first. */
-const find = (namesOrIds: ReadonlyArray<string>): Statement => ({
+/** Finds each record by its id, else by its name: one index look-up, or two. */
+const findStatement = (namesOrIds: ReadonlyArray<string>): Statement => ({
   name: "find",
   text: `
-    SELECT place::int AS place, found.*
-    -- How many there are is kept from the planner, which would plan anew for each number of them.
-    FROM unnest((SELECT $1::text[])) WITH ORDINALITY AS wanted (name_or_id, place)
+    SELECT position::int AS position, found.*
+    -- The subquery hides the array's length from the planner, which would make another plan for each length.
+    FROM unnest((SELECT $1::text[])) WITH ORDINALITY AS wanted (name_or_id, position)
     CROSS JOIN LATERAL (
       SELECT ${columns.join(", ")} FROM vms
       WHERE id = coalesce((SELECT id FROM vms WHERE id = name_or_id), (SELECT id FROM vms WHERE name = name_or_id))
-      -- Each is looked up by itself, however few records the planner takes the table to have.
+      -- LIMIT keeps the planner on index look-ups, even where it estimates a small table.
       LIMIT 1
     ) AS found
   `,
   values: [namesOrIds]
 })
 
-/** A record with the position of what was looked up. A type, since pg wants an index signature. */
-type Row = VmRow & { readonly place: number }
+/** A record, and the position of its name or id in the batch, from 1. A type alias, since pg requires an index signature. */
+type Row = VmRow & { readonly position: number }
 
-interface Waiting {
+interface PendingLookup {
   readonly nameOrId: string
   readonly resume: (outcome: Effect.Effect<Vm | undefined, SqlError>) => void
 }
 
 /**
- * Looks up records. Look-ups that come in one turn of the event loop share a statement, since asking costs more
- * than looking; none waits for one that is under way.
+ * Makes a function that finds a record by name or id, or returns `undefined`. Look-ups of one event-loop turn share a
+ * statement, since the round trip costs more than the query. None waits for a statement in flight.
  */
-export const make = ({ run }: Pick<PostgresDatabase["Type"], "run">) =>
+export const make = ({ execute }: Pick<PostgresDatabase["Type"], "execute">) =>
   Effect.map(Effect.runtime(), (runtime) => {
-    let waiting: Array<Waiting> = []
-    const answer = Effect.suspend(() => {
-      const batch = waiting
-      waiting = []
-      return Effect.matchCause(run<Row>(find(batch.map(({ nameOrId }) => nameOrId))), {
+    let pending: Array<PendingLookup> = []
+    const flush = Effect.suspend(() => {
+      const batch = pending
+      pending = []
+      return Effect.matchCause(execute<Row>(findStatement(batch.map(({ nameOrId }) => nameOrId))), {
         onFailure: (cause) => {
           for (const { resume } of batch) resume(Effect.failCause(cause))
         },
         onSuccess: (rows) => {
-          const found = new Map(rows.map(({ place, ...row }) => [place, toVm(row)]))
-          for (const [at, { resume }] of batch.entries()) resume(Effect.succeed(found.get(at + 1)))
+          const found = new Map(rows.map(({ position, ...row }) => [position, toVm(row)]))
+          for (const [index, { resume }] of batch.entries()) resume(Effect.succeed(found.get(index + 1)))
         }
       })
     })
     return (nameOrId: string) =>
       Effect.async<Vm | undefined, SqlError>((resume) => {
-        if (waiting.push({ nameOrId, resume }) === 1)
-          Runtime.runFork(runtime)(Effect.zipRight(yieldToEventLoop, answer))
+        if (pending.push({ nameOrId, resume }) === 1) Runtime.runFork(runtime)(Effect.zipRight(yieldToEventLoop, flush))
       })
   })

@@ -4,26 +4,26 @@ import * as PgClient from "@effect/sql-pg/PgClient"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type { PoolClient, QueryResultRow } from "pg"
-import { isUnconnected, toOpenError, unconnected } from "./PostgresErrors.js"
+import { connectErrorMessage, isConnectError, toOpenError } from "./PostgresErrors.js"
 import { makePool, type PoolTimeouts } from "./PostgresPool.js"
 import type { PostgresTarget } from "./PostgresUrl.js"
 
-/** A statement, with its values as `$1`, `$2` and so on. */
+/** A statement and the values of its parameters `$1`, `$2` and so on. */
 export interface Statement {
-  /** A connection plans a statement once that has a name. The text is the same wherever the name is. */
+  /** PostgreSQL parses and plans a named statement once per connection. One name always has the same text. */
   readonly name?: string
   readonly text: string
   readonly values?: ReadonlyArray<unknown>
 }
 
-/** Runs one statement. */
+/** Runs one statement and returns its rows. */
 export type Run = <Row extends QueryResultRow>(statement: Statement) => Effect.Effect<ReadonlyArray<Row>, SqlError>
 
-/** pg's pool, ended with the scope; connections that hang at that time are cut. */
-const openPool = (target: PostgresTarget, patience: PoolTimeouts) =>
+/** pg's pool. When the scope closes, the pool ends; a connection that takes longer than a second is destroyed. */
+const openPool = (target: PostgresTarget, timeouts: PoolTimeouts) =>
   Effect.acquireRelease(
-    Effect.try({ try: () => makePool(target, patience), catch: toOpenError(target.redactedUrl) }),
-    ({ abandonAll, pool }) =>
+    Effect.try({ try: () => makePool(target, timeouts), catch: toOpenError(target.redactedUrl) }),
+    ({ destroyAll: abandonAll, pool }) =>
       Effect.promise(() => pool.end()).pipe(
         Effect.interruptible,
         Effect.timeoutOption("1 second"),
@@ -31,50 +31,50 @@ const openPool = (target: PostgresTarget, patience: PoolTimeouts) =>
       )
   )
 
-/** On pg itself: @effect/sql has no named statements, and what it does beside takes as long as the statement. */
+/** Runs a statement on pg itself. @effect/sql has no named statements, and its overhead is as long as the statement. */
 export const query = <Row extends QueryResultRow>(client: PoolClient, { name, text, values = [] }: Statement) =>
   client.query<Row, Array<unknown>>({ ...(name !== undefined && { name }), text, values: [...values] })
 
-/** The ways to whichever of a target's servers can be reached, until the scope closes. */
-export const connections = (target: PostgresTarget, patience: PoolTimeouts) =>
+/** Connections to a target's servers, until the scope closes. */
+export const openConnections = (target: PostgresTarget, timeouts: PoolTimeouts) =>
   Effect.gen(function* () {
-    const { isClient, pool, way, ways } = yield* openPool(target, patience)
+    const { isClient, pool, currentRoute: way, routeCount: ways } = yield* openPool(target, timeouts)
     const sql = yield* PgClient.fromPool({ acquire: Effect.succeed(pool) }).pipe(
       Effect.provide(Reactivity.layer),
       Effect.orDie
     )
 
-    /** Goes the next way to a server, if there is one, as long as nothing was asked of any. */
+    /** Runs a statement again over the next route when no connection could be made, as long as there are routes. */
     const withFailover = <A, E, R>(
       statement: Effect.Effect<A, E | SqlError, R>,
-      left = ways - 1
+      routesLeft = ways - 1
     ): Effect.Effect<A, E | SqlError, R> =>
-      left === 0
+      routesLeft === 0
         ? statement
         : Effect.suspend(() => {
-            const before = way()
+            const route = way()
             return Effect.catchIf(
               statement,
-              (error) => isUnconnected(error) && way() !== before,
-              () => withFailover(statement, left - 1)
+              (error) => isConnectError(error) && way() !== route,
+              () => withFailover(statement, routesLeft - 1)
             )
           })
 
     const connect = Effect.async<PoolClient, SqlError>((resume) =>
       pool.connect((cause, client) =>
-        resume(client === undefined ? new SqlError({ cause, message: unconnected }) : Effect.succeed(client))
+        resume(client === undefined ? new SqlError({ cause, message: connectErrorMessage }) : Effect.succeed(client))
       )
     )
 
     /**
-     * A transaction on a connection of its own, which must answer each statement in time. When the scope closes it is
-     * undone, unless it was committed.
+     * Begins a transaction on its own connection. When the scope closes it rolls back, unless it was committed. A statement
+     * that exceeds `answerMillis` ends the connection.
      */
     const transaction = (begin: string): Effect.Effect<Run, SqlError, Scope.Scope> =>
       Effect.gen(function* () {
         const held = yield* Effect.acquireRelease(
           Effect.map(withFailover(connect), (client) => {
-            if (isClient(client)) client.answered()
+            if (isClient(client)) client.stopAnswerTimer()
             return { client, isSound: true }
           }),
           ({ client, isSound }) => Effect.sync(() => client.release(!isSound))
@@ -83,7 +83,7 @@ export const connections = (target: PostgresTarget, patience: PoolTimeouts) =>
         const run: Run = <Row extends QueryResultRow>(statement: Statement) =>
           Effect.tryPromise({
             try: () => {
-              if (isClient(client)) client.expectAnswer()
+              if (isClient(client)) client.startAnswerTimer()
               return query<Row>(client, statement)
             },
             catch: (cause) => {
@@ -91,7 +91,7 @@ export const connections = (target: PostgresTarget, patience: PoolTimeouts) =>
               return new SqlError({ cause })
             }
           }).pipe(
-            Effect.ensuring(Effect.sync(() => isClient(client) && client.answered())),
+            Effect.ensuring(Effect.sync(() => isClient(client) && client.stopAnswerTimer())),
             Effect.uninterruptible,
             Effect.map(({ rows }) => rows)
           )
@@ -101,5 +101,5 @@ export const connections = (target: PostgresTarget, patience: PoolTimeouts) =>
         return run
       })
 
-    return { everyWay: withFailover, pool, sql, transaction }
+    return { withFailover, pool, sql, transaction }
   })

@@ -13,26 +13,26 @@ import { DatabaseStatus } from "../../domain/Health.js"
 import { DatabaseOpenError } from "../DatabaseOpenError.js"
 import { scopedPermits } from "../ScopedPermits.js"
 import { StoreHealth } from "../StoreHealth.js"
-import { connections, query, type Statement } from "./PostgresConnection.js"
-import { isPermanent, isSqlError, readOnly, toOpenError, toUnavailable, unconnected } from "./PostgresErrors.js"
-import { serving, snapshots } from "./PostgresPool.js"
-import { ensureSchema, objection } from "./PostgresSchema.js"
+import { openConnections, query, type Statement } from "./PostgresConnection.js"
+import { connectErrorMessage, isPermanent, isSqlError, readOnly, toOpenError, toUnavailable } from "./PostgresErrors.js"
+import { maxSnapshots, requestTimeouts } from "./PostgresPool.js"
+import { ensureSchema, unusableMessage } from "./PostgresSchema.js"
 import type { PostgresTarget } from "./PostgresUrl.js"
 
-/** The PostgreSQL database that this daemon shares with others, reached, checked and set up. */
+/** The PostgreSQL database, shared with other daemons. It is connected, and its schema is current. */
 export class PostgresDatabase extends Context.Tag("nexus/PostgresDatabase")<
   PostgresDatabase,
   {
     /**
-     * Runs one statement, which is its own transaction. Once it is asked it goes on to its end, whoever waits for it. A
-     * failure without an answer leaves open whether it has changed anything.
+     * Runs one statement as its own transaction. Interrupting the caller does not cancel it. After a failure without an
+     * answer of the server, the statement may have taken effect or not.
      */
-    readonly run: <Row extends QueryResultRow>(statement: Statement) => Effect.Effect<ReadonlyArray<Row>, SqlError>
-    /** The same, with any failure told as an outage. */
-    readonly ask: <Row extends QueryResultRow>(
+    readonly execute: <Row extends QueryResultRow>(statement: Statement) => Effect.Effect<ReadonlyArray<Row>, SqlError>
+    /** As `execute`. An outage becomes `StoreUnavailable`, any other SQL error a defect. */
+    readonly executeOrUnavailable: <Row extends QueryResultRow>(
       statement: Statement
     ) => Effect.Effect<ReadonlyArray<Row>, StoreUnavailable>
-    /** Reads everything as it is when the scope begins, for as long as that lasts. */
+    /** A read-only snapshot (REPEATABLE READ) that lasts until the scope closes. Holds a connection. */
     readonly snapshot: Effect.Effect<
       <Row extends QueryResultRow>(statement: Statement) => Effect.Effect<ReadonlyArray<Row>, StoreUnavailable>,
       StoreUnavailable,
@@ -41,22 +41,22 @@ export class PostgresDatabase extends Context.Tag("nexus/PostgresDatabase")<
   }
 >() {}
 
-/** In milliseconds: less than the 5 s after which a client gives the daemon up. */
-const patience = 4_500
+/** Less than the 5 s after which clients time out. */
+const requestTimeoutMillis = 4_500
 
-/** How long a server that can't be reached at start is waited for. */
-const startPatience = Duration.seconds(30)
+/** How long nexusd retries to reach the server at start. */
+const startTimeout = Duration.seconds(30)
 
 const decodeStatus = Schema.decodeUnknown(DatabaseStatus)
 
-/** Waits for a server that is not there yet; says so once. */
-const waitFor = (target: PostgresTarget, time: Duration.Duration) => {
-  let isSaid = false
+/** Retries until the server is reached or `time` is over. Logs one warning. */
+const retryAtStart = (target: PostgresTarget, time: Duration.Duration) => {
+  let hasWarned = false
   return <A, E, R>(open: Effect.Effect<A, E | SqlError, R>) =>
     open.pipe(
       Effect.tapError((error) => {
-        if (!isSqlError(error) || isPermanent(error) || isSaid) return Effect.void
-        isSaid = true
+        if (!isSqlError(error) || isPermanent(error) || hasWarned) return Effect.void
+        hasWarned = true
         return Effect.logWarning(
           `${toOpenError(target.redactedUrl)(error).message}; trying again for ${Duration.format(time)}`
         )
@@ -74,8 +74,8 @@ const waitFor = (target: PostgresTarget, time: Duration.Duration) => {
 }
 
 /**
- * The database that a URL names, with its tables made if there are none. Options are for tests: how long the server is
- * waited for at start.
+ * Connects to a PostgreSQL database and creates the tables if it has none. Fails with `DatabaseOpenError` if the server
+ * can't be reached before `startTimeout` (default 30 s), or the database can't be used.
  */
 export const layer = (
   target: PostgresTarget,
@@ -83,24 +83,24 @@ export const layer = (
 ): Layer.Layer<PostgresDatabase | StoreHealth | SqlClient.SqlClient, DatabaseOpenError> =>
   Layer.scopedContext(
     Effect.gen(function* () {
-      const { everyWay, pool, sql, transaction } = yield* connections(target, serving)
+      const { withFailover, pool, sql, transaction } = yield* openConnections(target, requestTimeouts)
 
-      const contents = yield* waitFor(
+      const contents = yield* retryAtStart(
         target,
-        Duration.decode(options?.startPatience ?? startPatience)
-      )(everyWay(ensureSchema(sql)))
-      const problem = objection(contents)
+        Duration.decode(options?.startPatience ?? startTimeout)
+      )(withFailover(ensureSchema(sql)))
+      const problem = unusableMessage(contents)
       if (problem !== undefined) return yield* new DatabaseOpenError({ message: `${target.redactedUrl} ${problem}` })
 
-      const once = <Row extends QueryResultRow>(statement: Statement) =>
+      const executeOnce = <Row extends QueryResultRow>(statement: Statement) =>
         Effect.async<ReadonlyArray<Row>, SqlError>((resume) => {
           const fail = (cause: unknown, message?: string) =>
             resume(new SqlError({ cause, ...(message !== undefined && { message }) }))
-          const timer = setTimeout(() => fail(new Error("the server did not answer in time")), patience)
+          const timer = setTimeout(() => fail(new Error("the server did not answer in time")), requestTimeoutMillis)
           pool.connect((cause, client) => {
             if (client === undefined) {
               clearTimeout(timer)
-              return fail(cause, unconnected)
+              return fail(cause, connectErrorMessage)
             }
             query<Row>(client, statement)
               .then(
@@ -113,13 +113,17 @@ export const layer = (
               })
           })
         })
-      const run = <Row extends QueryResultRow>(statement: Statement) => everyWay(once<Row>(statement))
-      const ask = <Row extends QueryResultRow>(statement: Statement) =>
-        Effect.catchAll(run<Row>(statement), toUnavailable)
+      const execute = <Row extends QueryResultRow>(statement: Statement) => withFailover(executeOnce<Row>(statement))
+      const executeOrUnavailable = <Row extends QueryResultRow>(statement: Statement) =>
+        Effect.catchAll(execute<Row>(statement), toUnavailable)
 
-      const place = yield* scopedPermits(snapshots, patience, "too many long lists are read at once; try again")
+      const permit = yield* scopedPermits(
+        maxSnapshots,
+        requestTimeoutMillis,
+        "too many long lists are read at once; try again"
+      )
       const snapshot = Effect.gen(function* () {
-        yield* place
+        yield* permit
         const read = yield* Effect.catchAll(
           transaction("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"),
           toUnavailable
@@ -129,7 +133,7 @@ export const layer = (
       })
 
       const status = StoreHealth.of({
-        check: ask<{ is_read_only: boolean }>({
+        check: executeOrUnavailable<{ is_read_only: boolean }>({
           text: `
             SELECT count(*) AS table_count, pg_database_size(current_database()) AS size_bytes,
               current_setting('transaction_read_only')::boolean AS is_read_only
@@ -146,7 +150,7 @@ export const layer = (
         )
       })
 
-      return Context.make(PostgresDatabase, { run, ask, snapshot }).pipe(
+      return Context.make(PostgresDatabase, { execute, executeOrUnavailable, snapshot }).pipe(
         Context.add(StoreHealth, status),
         Context.add(SqlClient.SqlClient, sql)
       )

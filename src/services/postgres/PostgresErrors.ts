@@ -5,26 +5,28 @@ import { DatabaseOpenError } from "../DatabaseOpenError.js"
 
 export const isSqlError = (error: unknown): error is SqlError => error instanceof SqlError
 
-const property = (cause: unknown, name: "code" | "constraint"): string =>
+const stringProperty = (cause: unknown, name: "code" | "constraint"): string =>
   typeof cause === "object" && cause !== null && name in cause ? String(Reflect.get(cause, name)) : ""
 
-/** SQLSTATE (PostgreSQL, appendix A) where the server said what went wrong, else Node.js' code, if any. */
-const codeOf = ({ cause }: SqlError): string => property(cause, "code")
+/** The SQLSTATE (PostgreSQL, appendix A) of a server's error, else Node.js's error code, else an empty string. */
+const codeOf = ({ cause }: SqlError): string => stringProperty(cause, "code")
 
-/** Whether the server answered, and its answer was an error: then the statement has done nothing. EPIPE is Node's. */
-const isAnswer = (code: string): boolean => /^(\d[0-9A-Z]|F0|HV|P0|XX)[0-9A-Z]{3}$/.test(code) && !code.startsWith("08")
+/** Whether the code is a SQLSTATE other than class 08: the server refused the statement, which had no effect. */
+const isServerError = (code: string): boolean =>
+  /^(\d[0-9A-Z]|F0|HV|P0|XX)[0-9A-Z]{3}$/.test(code) && !code.startsWith("08")
 
-/** Whether an insert failed because of that constraint. */
+/** Makes a test whether an error is a unique violation (23505) of that constraint. */
 export const violates =
   (constraint: string) =>
   (error: unknown): boolean =>
-    isSqlError(error) && codeOf(error) === "23505" && property(error.cause, "constraint") === constraint
+    isSqlError(error) && codeOf(error) === "23505" && stringProperty(error.cause, "constraint") === constraint
 
-/** What a failure says, here and in @effect/sql-pg, when no connection was to be had. */
-export const unconnected = "Failed to acquire connection"
+/** Message of a `SqlError` when no connection could be made; @effect/sql-pg uses the same. */
+export const connectErrorMessage = "Failed to acquire connection"
 
-/** Whether no connection was to be had: nothing has been asked of any server then. */
-export const isUnconnected = (error: unknown): boolean => isSqlError(error) && error.message.startsWith(unconnected)
+/** Whether no connection could be made. No statement was sent then. */
+export const isConnectError = (error: unknown): boolean =>
+  isSqlError(error) && error.message.startsWith(connectErrorMessage)
 
 const messageOf = ({ cause }: SqlError): string => {
   // A name with several addresses fails with one error for each.
@@ -32,35 +34,35 @@ const messageOf = ({ cause }: SqlError): string => {
   return (first instanceof Error ? first.message : String(first)).replace(/\s+/g, " ")
 }
 
-/** What pg says, without a code, when a server asks for a password and it has none. */
+/** pg throws this, without a code, when a server requires a password and none is set. */
 const lacksPassword = (error: SqlError): boolean => messageOf(error).includes("password must be a string")
 
-/** What went wrong, in one line, for the log and for who starts the daemon. */
-const describe = (error: SqlError): string =>
+/** One line for the log and for the user who starts nexusd. */
+const errorMessage = (error: SqlError): string =>
   lacksPassword(error)
     ? "the server asks for a password, and there is none in the URL, PGPASSWORD or ~/.pgpass"
     : messageOf(error)
 
-/** Any failure with a server, said of that server. */
+/** Makes any failure a `DatabaseOpenError` that names the server. */
 export const toOpenError =
-  (shown: string) =>
+  (redactedUrl: string) =>
   (cause: unknown): DatabaseOpenError =>
     cause instanceof DatabaseOpenError
       ? cause
       : new DatabaseOpenError({
-          message: `cannot use ${shown}: ${isSqlError(cause) ? describe(cause) : String(cause)}`
+          message: `cannot use ${redactedUrl}: ${isSqlError(cause) ? errorMessage(cause) : String(cause)}`
         })
 
-/** Failures that waiting won't mend: who starts the daemon must do something. */
+/** Whether a retry can't help: authentication, missing databases and schemas, syntax, privileges, TLS. */
 export const isPermanent = (error: SqlError): boolean =>
   lacksPassword(error) || /^(28|3D|3F|42|22|0A)|CERT|ERR_TLS|ERR_SSL|UNABLE_TO/.test(codeOf(error))
 
-/** Of a standby, or a database that takes no changes. */
+/** A standby, or a database with `default_transaction_read_only`. */
 export const readOnly = "the database is read-only"
-const unreached = "the database cannot be reached"
-const unanswered = "the database did not answer in time, so that a change may have been made or not"
+const unreachable = "the database cannot be reached"
+const noAnswer = "the database did not answer in time, so that a change may have been made or not"
 
-/** Failures that come from outside the program, and what people are told of them. */
+/** SQLSTATEs whose cause is outside nexusd, and the message that clients get. */
 const outages: ReadonlyArray<readonly [code: RegExp, error: string]> = [
   [/^25006$/, readOnly],
   [/^53100$/, "no space is left for the database"],
@@ -69,22 +71,22 @@ const outages: ReadonlyArray<readonly [code: RegExp, error: string]> = [
   [/^(53|57|58|XX|F0)/, "the database cannot be read or written"]
 ]
 
-/** What people are told of an outage; nothing for a bug. */
-const told = (error: SqlError): string | undefined => {
+/** The message for clients of an outage; `undefined` for any other error, which is a bug. */
+const outageMessage = (error: SqlError): string | undefined => {
   const code = codeOf(error)
   const outage = outages.find(([pattern]) => pattern.test(code))
   if (outage !== undefined) return outage[1]
-  if (isUnconnected(error)) return unreached
-  return isAnswer(code) ? undefined : unanswered
+  if (isConnectError(error)) return unreachable
+  return isServerError(code) ? undefined : noAnswer
 }
 
-/** An outage becomes `StoreUnavailable`, with its cause in the log; any other SQL error is a bug, thus a defect. */
+/** An outage becomes `StoreUnavailable`, and its cause is logged. Any other SQL error is a bug: a defect. */
 export const toUnavailable = (error: SqlError): Effect.Effect<never, StoreUnavailable> => {
-  const text = told(error)
+  const text = outageMessage(error)
   return text === undefined
     ? Effect.die(error.cause)
     : Effect.zipRight(
-        Effect.logError(`store: ${[codeOf(error), describe(error)].filter((part) => part !== "").join(": ")}`),
+        Effect.logError(`store: ${[codeOf(error), errorMessage(error)].filter((part) => part !== "").join(": ")}`),
         new StoreUnavailable({ message: text })
       )
 }

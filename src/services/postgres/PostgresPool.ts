@@ -4,63 +4,70 @@ import { type Route, routesOf } from "./PostgresRoutes.js"
 import type { PostgresTarget, SessionAttributes } from "./PostgresUrl.js"
 
 /**
- * Times, in milliseconds.
- *
- * A server that is stopped dead leaves its sockets open, and one that is paused still takes connections: neither is
- * heard of but by waiting.
+ * Timeouts of a pool. Only a timeout detects a host that lost power, whose sockets stay open, or a paused server, which
+ * still accepts connections.
  */
 export interface PoolTimeouts {
-  /** For a connection: to be made, or to come free. */
-  readonly connect: number
-  /** For the server to have done with a statement. */
-  readonly statement: number
-  /** For a connection that was asked something to be done with it: longer, so that only a silent server exceeds it. */
-  readonly answer: number
-  /** For a transaction that is asked nothing: its program has stopped then, as it cuts slow readers off itself. */
-  readonly idleTransaction: number
+  /** To acquire a connection: until one is made or released. */
+  readonly connectMillis: number
+  /** The server's own limit of a statement (`statement_timeout`). */
+  readonly statementMillis: number
+  /** Until an acquired connection is released. Longer than `statementMillis`, so that only a silent server exceeds it. */
+  readonly answerMillis: number
+  /** The server's own limit of an idle transaction. nexusd disconnects slow readers earlier, so its program has stopped. */
+  readonly idleTransactionMillis: number
 }
 
-/** For what clients wait for. They give the daemon up after 5 s: by then they have been told. */
-export const serving: PoolTimeouts = { connect: 1_500, statement: 2_500, answer: 3_000, idleTransaction: 60_000 }
-/** For what goes over all records. */
-export const copying: PoolTimeouts = { connect: 5_000, statement: 120_000, answer: 125_000, idleTransaction: 600_000 }
+/** For requests. Clients time out after 5 s, so an outage is reported earlier. */
+export const requestTimeouts: PoolTimeouts = {
+  connectMillis: 1_500,
+  statementMillis: 2_500,
+  answerMillis: 3_000,
+  idleTransactionMillis: 60_000
+}
+/** For `nexusd migrate`, whose statements read all records. */
+export const transferTimeouts: PoolTimeouts = {
+  connectMillis: 5_000,
+  statementMillis: 120_000,
+  answerMillis: 125_000,
+  idleTransactionMillis: 600_000
+}
 
-/** Statements at a time, beside the lists that are read piece by piece. */
-const statements = 10
-/** Lists that are read piece by piece, at a time: a slow reader holds a connection. */
-export const snapshots = 4
+/** Connections for single statements. */
+const maxStatements = 10
+/** Connections for streamed lists; a slow reader holds one. */
+export const maxSnapshots = 4
 
-const asked: Readonly<Record<Exclude<SessionAttributes, "any">, string>> = {
+const sessionConditions: Readonly<Record<Exclude<SessionAttributes, "any">, string>> = {
   "read-write": "current_setting('transaction_read_only') = 'off' AND NOT pg_is_in_recovery()",
   primary: "NOT pg_is_in_recovery()"
 }
 
 /**
- * pg's pool, over whichever of a target's servers can be reached. pg knows one host alone, and no `target_session_attrs`:
- * here each new connection goes the way that worked last. When that fails, the way after it is the next connection's.
- * Connections that went another way are closed as soon as they are idle, lest a server that was given up be written to
- * when it comes back.
+ * pg's pool with failover. pg itself knows one host and no `target_session_attrs`. A new connection takes the current route;
+ * when a route fails, the next one becomes current. Connections over another route close as soon as they are idle, so that
+ * nothing is written to a failed server after it returns. Throws if TLS can't be set up.
  */
-export const makePool = (target: PostgresTarget, patience: PoolTimeouts) => {
+export const makePool = (target: PostgresTarget, timeouts: PoolTimeouts) => {
   const routes = routesOf(target)
-  const living = new Set<Client>()
+  const clients = new Set<Client>()
   let current = 0
 
-  const closeIdle = (isMeant: (client: Client) => boolean, reason: string) => {
-    for (const client of living) if (client.isIdle && isMeant(client)) client.abandon(reason)
+  const destroyIdle = (matches: (client: Client) => boolean, reason: string) => {
+    for (const client of clients) if (client.isIdle && matches(client)) client.destroy(reason)
   }
 
-  /** A server that was not heard of at all need not be tried the other way, with TLS or without. */
-  const fail = (route: Route, isHeard: boolean) => {
+  /** Makes the next route current. A server that sent nothing is not tried again with or without TLS. */
+  const markFailed = (route: Route, hasResponded: boolean) => {
     if (routes[current] !== route) return
-    const ahead = routes.map((_, step) => (current + 1 + step) % routes.length)
-    const isElsewhere = ({ host, port }: Route) => host !== route.host || port !== route.port
+    const following = routes.map((_, step) => (current + 1 + step) % routes.length)
+    const isOtherServer = ({ host, port }: Route) => host !== route.host || port !== route.port
     current =
-      ahead.find((at) => {
-        const next = routes[at]
-        return next !== undefined && (isHeard || isElsewhere(next))
+      following.find((index) => {
+        const next = routes[index]
+        return next !== undefined && (hasResponded || isOtherServer(next))
       }) ?? current
-    closeIdle((client) => client.route !== routes[current], "its server was given up")
+    destroyIdle((client) => client.route !== routes[current], "its route has failed")
   }
 
   class Client extends Pg.Client {
@@ -71,7 +78,7 @@ export const makePool = (target: PostgresTarget, patience: PoolTimeouts) => {
     constructor(config?: Pg.ClientConfig) {
       const route = routes[current]
       if (route === undefined) throw new Error("a PostgreSQL URL has a host at least")
-      // pg's pool hides the password, so that it is not among what is spread.
+      // The pool makes the password non-enumerable, so the spread lacks it.
       const password = config?.password
       super({
         ...config,
@@ -81,60 +88,57 @@ export const makePool = (target: PostgresTarget, patience: PoolTimeouts) => {
         ssl: route.ssl
       })
       this.route = route
-      // Whoever has it hears of a break by its statement, and the pool by itself.
+      // Without a listener Node.js throws. The statement in flight and the pool report the error.
       this.on("error", () => {})
       let isConnected = false
       this.once("connect", () => {
         isConnected = true
-        living.add(this)
-      }).once("end", () => living.delete(this))
-      // Heard here before pg tells who waits for the connection, so that another attempt already goes another way.
-      let isHeard = false
+        clients.add(this)
+      }).once("end", () => clients.delete(this))
+      // These listeners run before pg rejects the connect, so that a retry already takes the next route.
+      let hasResponded = false
       this.connection.stream.once("data", () => {
-        isHeard = true
+        hasResponded = true
       })
       const failed = () => {
-        if (!isConnected) fail(route, isHeard)
+        if (!isConnected) markFailed(route, hasResponded)
       }
       this.connection.once("error", failed).once("errorMessage", failed).once("end", failed)
     }
 
-    /**
-     * From here on the server has a bounded time. A connection that hangs is of no use to anybody else, and those that
-     * are idle will hang too.
-     */
-    expectAnswer() {
+    /** Starts the timeout `answerMillis`. It destroys this connection, and idle ones to the same server. */
+    startAnswerTimer() {
       this.isIdle = false
       this.deadline ??= setTimeout(() => {
         const reason = "the server did not answer in time"
-        this.abandon(reason)
-        closeIdle(({ route }) => route === this.route, reason)
-        fail(this.route, false)
-      }, patience.answer)
+        this.destroy(reason)
+        destroyIdle(({ route }) => route === this.route, reason)
+        markFailed(this.route, false)
+      }, timeouts.answerMillis)
     }
 
-    answered() {
+    stopAnswerTimer() {
       clearTimeout(this.deadline)
       this.deadline = undefined
     }
 
-    abandon(reason: string) {
-      this.answered()
+    destroy(reason: string) {
+      this.stopAnswerTimer()
       this.connection.stream.destroy(new Error(reason))
     }
   }
 
   const types = new Pg.TypeOverrides()
-  // Counts and seconds, all of which a number holds.
+  // Counts and seconds fit into a number.
   types.setTypeParser(Pg.types.builtins.INT8, Number)
   const isClient = (client: Pg.PoolClient): client is Client & Pg.PoolClient => client instanceof Client
 
-  const verifying = (wanted: string) => (client: Pg.PoolClient, done: (error?: Error) => void) => {
+  const verifySession = (condition: string) => (client: Pg.PoolClient, done: (error?: Error) => void) => {
     const route = isClient(client) ? client.route : undefined
-    client.query<{ wanted: boolean }>(`SELECT ${wanted} AS wanted`).then(
+    client.query<{ isMet: boolean }>(`SELECT ${condition} AS "isMet"`).then(
       ({ rows }) => {
-        if (rows[0]?.wanted) return done()
-        if (route !== undefined) fail(route, true)
+        if (rows[0]?.isMet) return done()
+        if (route !== undefined) markFailed(route, true)
         done(new Error(`${route?.host}:${route?.port} is not ${target.sessionAttributes}`))
       },
       (error: Error) => done(error)
@@ -149,34 +153,35 @@ export const makePool = (target: PostgresTarget, patience: PoolTimeouts) => {
     database: target.database,
     options: target.options,
     application_name: target.applicationName ?? "nexusd",
-    max: statements + snapshots,
-    connectionTimeoutMillis: patience.connect,
-    ...(target.sessionAttributes === "any" ? {} : { verify: verifying(asked[target.sessionAttributes]) }),
-    // The server too stops working on what nobody waits for any more.
-    statement_timeout: patience.statement,
-    idle_in_transaction_session_timeout: patience.idleTransaction,
+    max: maxStatements + maxSnapshots,
+    connectionTimeoutMillis: timeouts.connectMillis,
+    ...(target.sessionAttributes === "any"
+      ? {}
+      : { verify: verifySession(sessionConditions[target.sessionAttributes]) }),
+    statement_timeout: timeouts.statementMillis,
+    idle_in_transaction_session_timeout: timeouts.idleTransactionMillis,
     keepAlive: true,
     idleTimeoutMillis: 30_000
   })
-  // An idle connection that breaks is replaced when it is needed.
+  // The pool replaces a broken idle connection on demand.
   pool.on("error", () => {})
-  pool.on("acquire", (client) => isClient(client) && client.expectAnswer())
+  pool.on("acquire", (client) => isClient(client) && client.startAnswerTimer())
   pool.on("release", (_, client) => {
     if (!isClient(client)) return
-    client.answered()
+    client.stopAnswerTimer()
     client.isIdle = true
-    if (client.route !== routes[current]) client.abandon("its server was given up")
+    if (client.route !== routes[current]) client.destroy("its route has failed")
   })
 
   return {
     pool,
     isClient,
-    /** How many ways there are, and which of them the next connection goes. */
-    ways: routes.length,
-    way: () => current,
-    /** Ends every connection, however stuck it is. */
-    abandonAll: () => {
-      for (const client of living) client.abandon("nexusd stops")
+    routeCount: routes.length,
+    /** The index of the route that the next connection takes. */
+    currentRoute: () => current,
+    /** Destroys every connection without waiting for the server. */
+    destroyAll: () => {
+      for (const client of clients) client.destroy("nexusd stops")
     }
   }
 }

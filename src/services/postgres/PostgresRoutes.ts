@@ -4,12 +4,12 @@ import { join } from "node:path"
 import type { ConnectionOptions } from "node:tls"
 import type { PostgresHost, PostgresTarget } from "./PostgresUrl.js"
 
-/** One way to reach one server. */
+/** One server, with or without TLS. */
 export interface Route extends PostgresHost {
   readonly ssl: false | ConnectionOptions
 }
 
-/** TLS that can't be set up as the URL asks; `message` says what to do. */
+/** TLS can't be set up as the URL requires; `message` says what to do. */
 class BadTls extends Error {}
 
 const read = (file: string): string => {
@@ -21,12 +21,12 @@ const read = (file: string): string => {
 }
 
 /**
- * TLS as libpq has it, which is not what pg makes of `sslmode`: without a root certificate only the `verify-` modes look
- * at the server's at all; with one every mode checks who signed it, and `verify-full` alone whom it names.
+ * TLS options with libpq's meaning of `sslmode`, which pg does not implement. Without a root certificate only the `verify-`
+ * modes verify the server's certificate. With one, every mode verifies its chain, and `verify-full` its host name too.
  */
-const tlsOf = ({ sslCert, sslKey, sslMode, sslRootCert }: PostgresTarget): ConnectionOptions => {
-  const own = join(homedir(), ".postgresql", "root.crt")
-  const root = sslRootCert ?? (existsSync(own) ? own : undefined)
+const tlsOptions = ({ sslCert, sslKey, sslMode, sslRootCert }: PostgresTarget): ConnectionOptions => {
+  const userRoot = join(homedir(), ".postgresql", "root.crt")
+  const root = sslRootCert ?? (existsSync(userRoot) ? userRoot : undefined)
   if (root === "system" && sslMode !== "verify-full") throw new BadTls("sslrootcert=system takes sslmode=verify-full")
   if (root === undefined && sslMode.startsWith("verify-")) {
     throw new BadTls(`sslmode=${sslMode} takes sslrootcert=FILE, or sslrootcert=system with verify-full`)
@@ -40,13 +40,13 @@ const tlsOf = ({ sslCert, sslKey, sslMode, sslRootCert }: PostgresTarget): Conne
   }
 }
 
-/** Every way to reach a target's servers, in the order in which libpq tries them. Throws `BadTls`. */
+/** The routes to a target's servers, in libpq's order. Throws `BadTls`. */
 export const routesOf = (target: PostgresTarget): ReadonlyArray<Route> => {
-  const tls: Route["ssl"] = target.sslMode === "disable" ? false : tlsOf(target)
+  const tls: Route["ssl"] = target.sslMode === "disable" ? false : tlsOptions(target)
   const plain = false as const
-  const ways = target.sslMode === "allow" ? [plain, tls] : target.sslMode === "prefer" ? [tls, plain] : [tls]
-  // A Unix socket is not encrypted: nobody is in between.
+  const variants = target.sslMode === "allow" ? [plain, tls] : target.sslMode === "prefer" ? [tls, plain] : [tls]
+  // libpq never encrypts a Unix socket.
   return target.hosts.flatMap((host) =>
-    (host.host.startsWith("/") ? [plain] : ways).map((ssl): Route => ({ ...host, ssl }))
+    (host.host.startsWith("/") ? [plain] : variants).map((ssl): Route => ({ ...host, ssl }))
   )
 }

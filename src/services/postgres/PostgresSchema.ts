@@ -5,16 +5,14 @@ import * as Effect from "effect/Effect"
 import { Vm } from "../../domain/Vm.js"
 import { schemaVersion } from "../SchemaVersion.js"
 
-/** The constraint that a taken name violates. */
 export const nameConstraint = "vms_name_key"
-/** The constraint that a CID in use violates. */
 export const cidConstraint = "vms_cid_key"
 
 const now = "(extract(epoch FROM now())::bigint)"
 
 /**
- * SQLite's three tables. Its INTEGER has 64 bits, thus bigint throughout. Keys are compared by their bytes: an index made
- * under a collation is wrong once the system's library sorts otherwise. `inserted` is what SQLite's rowid is.
+ * The same three tables as on SQLite, whose INTEGER is a bigint. Keys have collation "C": a C library with another sort
+ * order corrupts an index under any other collation. `inserted` is the order of inserts, as SQLite's rowid is.
  */
 const statements = [
   `CREATE TABLE schema_meta (
@@ -50,7 +48,7 @@ const statements = [
   )`,
   "CREATE INDEX idx_vms_role ON vms (role)",
   "CREATE INDEX idx_vms_state ON vms (state)",
-  // A page of a list is read along it, however many records there are.
+  // The order of lists: a page reads only its own records.
   "CREATE INDEX idx_vms_newest ON vms (created_at DESC, inserted DESC)",
   `INSERT INTO schema_meta (key, value) VALUES ('version', '${schemaVersion}')`
 ]
@@ -61,7 +59,7 @@ const columns: Readonly<Record<string, ReadonlyArray<string>>> = {
   vms: [...Object.keys(Vm.fields), "inserted"]
 }
 
-/** What a role's schema in a database turned out to hold. */
+/** What the current schema of a database holds. */
 export type Contents = Data.TaggedEnum<{
   Empty: object
   Current: object
@@ -70,10 +68,7 @@ export type Contents = Data.TaggedEnum<{
 }>
 const { Current, Empty, Foreign, Other } = Data.taggedEnum<Contents>()
 
-/**
- * Tables, views and the like in a schema; what an extension put there is not for us to judge, nor are the sequences that
- * belong to columns.
- */
+/** Tables and views of the current schema, without those of extensions. */
 const objectsIn = (sql: SqlClient) => sql<{ name: string }>`
   SELECT relname::text AS name FROM pg_class
   WHERE relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema())
@@ -84,7 +79,7 @@ const objectsIn = (sql: SqlClient) => sql<{ name: string }>`
   ORDER BY relname
 `
 
-/** Reads the schema and decides what it is. Changes nothing. */
+/** Classifies the current schema. Reads only. */
 export const inspectSchema = (sql: SqlClient): Effect.Effect<Contents, SqlError> =>
   Effect.gen(function* () {
     const names = (yield* objectsIn(sql)).map(({ name }) => name)
@@ -94,26 +89,27 @@ export const inspectSchema = (sql: SqlClient): Effect.Effect<Contents, SqlError>
       SELECT table_name::text AS "table", column_name::text AS "column" FROM information_schema.columns
       WHERE table_schema = current_schema()
     `
-    const lacks = (table: string) =>
+    const missingColumns = (table: string) =>
       (columns[table] ?? []).filter((name) => !present.some((one) => one.table === table && one.column === name))
-    if (lacks("schema_meta").length > 0) return Foreign({ found: some })
+    if (missingColumns("schema_meta").length > 0) return Foreign({ found: some })
     const [row] = yield* sql<{ value: string }>`SELECT value::text FROM schema_meta WHERE key = 'version'`
     const version = /^-?\d+$/.test(row?.value ?? "") ? Number(row?.value) : undefined
     if (version === undefined) return Foreign({ found: "its schema_meta holds no version" })
     if (version !== schemaVersion) return Other({ version })
-    const missing = Object.keys(columns).flatMap((table) => lacks(table).map((column) => `${table}.${column}`))
+    const missing = Object.keys(columns).flatMap((table) => missingColumns(table).map((column) => `${table}.${column}`))
     return missing.length > 0 ? Foreign({ found: `it lacks ${missing.join(", ")}` }) : Current()
   })
 
-const create = (sql: SqlClient) => Effect.forEach(statements, (statement) => sql.unsafe(statement), { discard: true })
+const createTables = (sql: SqlClient) =>
+  Effect.forEach(statements, (statement) => sql.unsafe(statement), { discard: true })
 
 /**
- * Makes the tables in a schema that is empty, and leaves any other as it is; gives back what it holds then. Of several
- * daemons that start at once one makes them, and the others wait for it.
+ * Creates the tables in an empty schema and leaves any other unchanged. Returns what the schema then holds. When several
+ * daemons start at once, one creates the tables and the others wait for its lock.
  */
 export const ensureSchema = (sql: SqlClient): Effect.Effect<Contents, SqlError> =>
   Effect.gen(function* () {
-    // Tables are made in one transaction: they are seen whole or not at all.
+    // The tables are created in one transaction, so this sees all of them or none.
     const found = yield* inspectSchema(sql)
     if (found._tag !== "Empty") return found
     return yield* sql.withTransaction(
@@ -121,14 +117,14 @@ export const ensureSchema = (sql: SqlClient): Effect.Effect<Contents, SqlError> 
         yield* sql`SELECT pg_advisory_xact_lock(hashtext('nexus.schema'), hashtext(current_schema()))`
         const contents = yield* inspectSchema(sql)
         if (contents._tag !== "Empty") return contents
-        yield* create(sql)
+        yield* createTables(sql)
         return Current()
       })
     )
   })
 
-/** Why a schema can't be used, and what to do about it, with the option that names one; nothing if it can. */
-export const objection = (contents: Contents, option = "--db"): string | undefined => {
+/** Why a schema can't be used and what to do; `undefined` if it can. `option` is the one that names the database. */
+export const unusableMessage = (contents: Contents, option = "--db"): string | undefined => {
   const elsewhere = `give another database or schema with ${option}`
   switch (contents._tag) {
     case "Empty":

@@ -2,30 +2,30 @@ import * as Either from "effect/Either"
 import * as Redacted from "effect/Redacted"
 
 const sslModes = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] as const
-/** How a connection is encrypted and what of the server's certificate is checked, as libpq has it. */
+/** libpq's `sslmode`. */
 type SslMode = (typeof sslModes)[number]
 
-/** Which server of several is wanted. A store writes: libpq's other words would lead to a server that can't. */
+/** libpq's `target_session_attrs`, without the values that accept a read-only server. */
 const sessionAttributes = ["any", "read-write", "primary"] as const
 export type SessionAttributes = (typeof sessionAttributes)[number]
 
-/** Where a server is asked: a name or address, or the folder of its Unix socket. */
+/** A server: `host` is a name, an address, or the folder of its Unix socket. */
 export interface PostgresHost {
   readonly host: string
   readonly port: number
 }
 
-/** What a `postgres://` URL says. What it leaves out comes from the environment as pg reads it, `PGPASSWORD` among it. */
+/** A parsed `postgres://` URL. pg takes what is `undefined` from the environment (`PGUSER`, `PGPASSWORD`, …). */
 export interface PostgresTarget {
-  /** The URL without its password: for people, logs and health. */
+  /** The URL without its password, for messages, logs and health. */
   readonly redactedUrl: string
-  /** In the order in which they are tried. */
+  /** In the order of attempts. */
   readonly hosts: ReadonlyArray<PostgresHost>
   readonly user: string | undefined
   readonly password: Redacted.Redacted | undefined
   readonly database: string | undefined
   readonly sslMode: SslMode
-  /** A file, or `system` for the authorities that Node.js trusts. */
+  /** A file, or `system` for the certificate authorities of Node.js. */
   readonly sslRootCert: string | undefined
   readonly sslCert: string | undefined
   readonly sslKey: string | undefined
@@ -51,12 +51,11 @@ const parameters = [
 type Parameter = (typeof parameters)[number]
 const isParameter = (name: string): name is Parameter => parameters.some((parameter) => parameter === name)
 
-/** Whether a text means a PostgreSQL server; all else is a path. */
 export const isPostgresUrl = (text: string): boolean => /^postgres(ql)?:\/\//i.test(text)
 
-const shape = /^(postgres(?:ql)?:\/\/)(?:([^/?#]*)@)?([^/?#@]*)(?:\/([^?#]*))?(?:\?([^#]*))?$/i
+const urlPattern = /^(postgres(?:ql)?:\/\/)(?:([^/?#]*)@)?([^/?#@]*)(?:\/([^?#]*))?(?:\?([^#]*))?$/i
 
-/** The URL without its password, wherever in it that stands. */
+/** The URL without its password, which may be in the login or the query. */
 const withoutPassword = ([, scheme = "", login, hosts = "", database, query]: RegExpExecArray): string => {
   const kept = query?.split("&").filter((parameter) => !/^password=/i.test(parameter)) ?? []
   return [
@@ -72,7 +71,7 @@ class BadUrl extends Error {}
 
 const hint = " (what is special in a password must be percent-encoded)"
 
-const decoded = (text: string): string => {
+const percentDecode = (text: string): string => {
   try {
     return decodeURIComponent(text)
   } catch {
@@ -80,13 +79,13 @@ const decoded = (text: string): string => {
   }
 }
 
-const optional = (text: string | undefined): string | undefined =>
-  text === undefined || text === "" ? undefined : decoded(text)
+const decodeOptional = (text: string | undefined): string | undefined =>
+  text === undefined || text === "" ? undefined : percentDecode(text)
 
 const portOf = (text: string): number => {
   if (text === "") return 5432
   const port = /^\d{1,5}$/.test(text) ? Number(text) : 0
-  // Not shown: it is where the password stands when an @ is missing.
+  // The message omits the text: without an @, this is where the password is.
   if (port < 1 || port > 65_535) throw new BadUrl(`a port in it is no number from 1 to 65535${hint}`)
   return port
 }
@@ -96,7 +95,7 @@ const hostsOf = (text: string, given: ReadonlyMap<Parameter, string>): ReadonlyA
     const [, bracketed, plain, port] = /^(?:\[([^\]]*)\]|([^:]*))(?::(.*))?$/s.exec(one) ?? []
     const host = bracketed ?? plain
     if (host === undefined) throw new BadUrl("a host in it is neither a name nor an address")
-    return [decoded(host), port ?? ""]
+    return [percentDecode(host), port ?? ""]
   })
   const named = given.get("host")?.split(",") ?? hosts.map(([host]) => host)
   const ports = given.get("port")?.split(",") ?? hosts.map(([, port]) => port)
@@ -119,31 +118,31 @@ const queryOf = (query: string): ReadonlyMap<Parameter, string> =>
       .split("&")
       .filter((parameter) => parameter !== "")
       .map((parameter) => {
-        const [name = "", value = ""] = parameter.split(/=(.*)/s).map(decoded)
+        const [name = "", value = ""] = parameter.split(/=(.*)/s).map(percentDecode)
         if (!isParameter(name)) throw new BadUrl(`it has a parameter that is none of ${parameters.join(", ")}`)
         return [name, value] as const
       })
   )
 
 /**
- * Reads `postgres://USER:PASSWORD@HOST:PORT,HOST:PORT/DATABASE?sslmode=…`, with libpq's names for what follows the
- * question mark. What is wrong with one is said without a word of it, since any may be of the password.
+ * Parses `postgres://USER:PASSWORD@HOST:PORT,HOST:PORT/DATABASE?sslmode=…` with libpq's parameter names. The error message
+ * quotes nothing of the URL, since any part may belong to the password.
  */
 export const parsePostgresUrl = (text: string): Either.Either<PostgresTarget, string> =>
   Either.try({
     try: () => {
-      const parts = shape.exec(text)
+      const parts = urlPattern.exec(text)
       if (parts === null) throw new BadUrl(`expected postgres://USER:PASSWORD@HOST:PORT/DATABASE${hint}`)
       const [, , login = "", hosts = "", database, query = ""] = parts
       const [user, password] = login.split(/:(.*)/s)
       const given = queryOf(query)
-      const secret = given.get("password") ?? optional(password)
+      const secret = given.get("password") ?? decodeOptional(password)
       return {
         redactedUrl: withoutPassword(parts),
         hosts: hostsOf(hosts, given),
-        user: given.get("user") ?? optional(user),
+        user: given.get("user") ?? decodeOptional(user),
         password: secret === undefined ? undefined : Redacted.make(secret),
-        database: given.get("dbname") ?? optional(database),
+        database: given.get("dbname") ?? decodeOptional(database),
         sslMode: oneOf("sslmode", sslModes, given.get("sslmode") ?? "prefer"),
         sslRootCert: given.get("sslrootcert"),
         sslCert: given.get("sslcert"),
@@ -151,7 +150,7 @@ export const parsePostgresUrl = (text: string): Either.Either<PostgresTarget, st
         sessionAttributes: oneOf(
           "target_session_attrs",
           sessionAttributes,
-          // Of several servers all but one are standbys, as a rule.
+          // With several servers, all but one are usually standbys.
           given.get("target_session_attrs") ?? (hostsOf(hosts, given).length > 1 ? "read-write" : "any")
         ),
         applicationName: given.get("application_name"),

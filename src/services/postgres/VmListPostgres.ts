@@ -12,16 +12,16 @@ import { recordJson } from "./VmJsonPostgres.js"
 /** Records of one chunk. */
 const chunkSize = 1000
 
-/** The end of a statement that reads a selection in the list's order, its values, and a name for its form. */
+/** The FROM, WHERE and ORDER BY of a selection, its values, and a name for the combination of its conditions. */
 const newestFirst = ({ cursor, role, state }: VmSelection) => {
   const values: Array<string | number> = []
-  const value = (one: string | number) => `$${values.push(one)}`
+  const parameter = (value: string | number) => `$${values.push(value)}`
   const conditions = [
-    ...(role === undefined ? [] : [`role = ${value(role)}`]),
-    ...(state === undefined ? [] : [`state = ${value(state)}`]),
+    ...(role === undefined ? [] : [`role = ${parameter(role)}`]),
+    ...(state === undefined ? [] : [`state = ${parameter(state)}`]),
     ...(cursor === undefined
       ? []
-      : [`(created_at, inserted) < (${value(cursor.created_at)}, ${value(cursor.sequence)})`])
+      : [`(created_at, inserted) < (${parameter(cursor.created_at)}, ${parameter(cursor.sequence)})`])
   ]
   return {
     text: `FROM vms WHERE ${["true", ...conditions].join(" AND ")} ORDER BY created_at DESC, inserted DESC`,
@@ -32,10 +32,10 @@ const newestFirst = ({ cursor, role, state }: VmSelection) => {
   }
 }
 
-const selectSome = (what: string, selected: string, selection: VmSelection, limit: number): Statement => {
+const selectStatement = (kind: string, selected: string, selection: VmSelection, limit: number): Statement => {
   const { form, text, values } = newestFirst(selection)
   return {
-    name: `${what} ${form}`,
+    name: `${kind} ${form}`,
     text: `SELECT ${selected} ${text} LIMIT $${values.length + 1}`,
     values: [...values, limit]
   }
@@ -49,10 +49,13 @@ type JsonRow = { readonly json: string }
 
 const joinRecords = (rows: ReadonlyArray<JsonRow>): string => rows.map(({ json }) => json).join(",")
 
-/** How the records of one PostgreSQL database are listed. */
-export const make = ({ ask, snapshot }: PostgresDatabase["Type"]): Pick<VmStore["Type"], "list" | "listJson"> => {
+/** `list` and `listJson` of the store over PostgreSQL. */
+export const make = ({
+  executeOrUnavailable,
+  snapshot
+}: PostgresDatabase["Type"]): Pick<VmStore["Type"], "list" | "listJson"> => {
   const list = (query: VmPageQuery) =>
-    Effect.map(ask<PageRow>(selectSome("page", pageColumns, query, query.limit + 1)), (rows) => {
+    Effect.map(executeOrUnavailable<PageRow>(selectStatement("page", pageColumns, query, query.limit + 1)), (rows) => {
       const page = rows.slice(0, query.limit)
       const last = rows.length > query.limit ? page.at(-1) : undefined
       return {
@@ -61,7 +64,7 @@ export const make = ({ ask, snapshot }: PostgresDatabase["Type"]): Pick<VmStore[
       }
     })
 
-  /** The chunks of a list of any length, all read from one snapshot with a cursor of the server. */
+  /** A list of any length in chunks, read with a server-side cursor from one snapshot. */
   const stream = (selection: VmSelection): Stream.Stream<Uint8Array, StoreUnavailable> =>
     Stream.unwrapScoped(
       Effect.gen(function* () {
@@ -69,12 +72,12 @@ export const make = ({ ask, snapshot }: PostgresDatabase["Type"]): Pick<VmStore[
         const { text, values } = newestFirst(selection)
         yield* read({ text: `DECLARE records NO SCROLL CURSOR FOR SELECT ${jsonColumn} ${text}`, values })
         const fetchRecords = Effect.map(read<JsonRow>({ text: `FETCH ${chunkSize} FROM records` }), joinRecords)
-        return Stream.unfoldEffect<string | undefined, Uint8Array, StoreUnavailable, never>("[", (before) =>
-          before === undefined
+        return Stream.unfoldEffect<string | undefined, Uint8Array, StoreUnavailable, never>("[", (separator) =>
+          separator === undefined
             ? Effect.succeedNone
             : Effect.map(fetchRecords, (records) => {
                 const isLast = records === ""
-                const text = isLast ? `${before === "[" ? "[" : ""}]` : before + records
+                const text = isLast ? `${separator === "[" ? "[" : ""}]` : separator + records
                 return Option.some([Buffer.from(text), isLast ? undefined : ","] as const)
               })
         )
@@ -82,7 +85,7 @@ export const make = ({ ask, snapshot }: PostgresDatabase["Type"]): Pick<VmStore[
     )
 
   const listJson = (selection: VmSelection) =>
-    Effect.map(ask<JsonRow>(selectSome("json", jsonColumn, selection, chunkSize + 1)), (rows) =>
+    Effect.map(executeOrUnavailable<JsonRow>(selectStatement("json", jsonColumn, selection, chunkSize + 1)), (rows) =>
       rows.length > chunkSize ? stream(selection) : Buffer.from(`[${joinRecords(rows)}]`)
     )
 

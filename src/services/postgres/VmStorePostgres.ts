@@ -5,7 +5,7 @@ import { Conflict, NotFound, StoreUnavailable } from "../../domain/Errors.js"
 import { type CidRange, cidRange, newVm, type Vm, type VmState } from "../../domain/Vm.js"
 import { withAnyCaseId } from "../AnyCaseId.js"
 import { VmStore } from "../VmStore.js"
-import * as Lookups from "./LookupBatcher.js"
+import * as LookupBatcher from "./LookupBatcher.js"
 import type { Statement } from "./PostgresConnection.js"
 import { PostgresDatabase } from "./PostgresDatabase.js"
 import { toUnavailable, violates } from "./PostgresErrors.js"
@@ -14,10 +14,10 @@ import * as VmListPostgres from "./VmListPostgres.js"
 
 const isNameTaken = violates(nameConstraint)
 
-/** How often a create is tried whose number was given away meanwhile. Each time, another create has got further. */
-const attempts = 100
+/** Attempts of one create. An attempt fails only when another create has taken its CID, so creates make progress. */
+const maxAttempts = 100
 
-/** Finds one record, and removes it unless it is running; gives back what it found. */
+/** Deletes the record with that id or else that name, unless it is running. Returns its name and state. */
 const remove = (nameOrId: string): Statement => ({
   name: "remove",
   text: `
@@ -25,7 +25,7 @@ const remove = (nameOrId: string): Statement => ({
       found AS MATERIALIZED (
         SELECT id, name, state FROM vms WHERE id = $1 OR name = $1 ORDER BY id = $1 DESC LIMIT 1 FOR UPDATE
       ),
-      gone AS (DELETE FROM vms USING found WHERE vms.id = found.id AND found.state <> 'running')
+      deleted AS (DELETE FROM vms USING found WHERE vms.id = found.id AND found.state <> 'running')
     SELECT name, state FROM found
   `,
   values: [nameOrId]
@@ -34,9 +34,9 @@ const remove = (nameOrId: string): Statement => ({
 const locked = "pg_try_advisory_xact_lock(('vms'::regclass::oid::bigint << 32) + candidate)"
 
 /**
- * The number to try for, of $1 to $2. Creates that are under way, here and in other daemons, each hold an advisory lock on
- * theirs until they are committed, and a number that is locked is passed over: none waits for another. So numbers are
- * handed out one after the other, and one is left out only when the create that held it failed.
+ * The next free CID from $1 to $2. A create in progress, here or in another daemon, holds an advisory lock on its CID until
+ * it commits; locked CIDs are skipped, so creates never wait for each other. A number is skipped for good only if its
+ * create failed.
  */
 const nextCid = `
   coalesce(
@@ -63,8 +63,8 @@ const nextCid = `
 const nameKey = (name: string) => `'vms'::regclass::oid::bigint::bit(32)::int, hashtext(${name})`
 
 /**
- * One try at a create, in one statement: a create that held anything between two would hold up others. A name that
- * another create has under way is not waited for here, where a number would be held meanwhile in vain.
+ * One attempt of a create, as one statement, so that its locks last no longer than the server needs. It does not wait for a
+ * create of the same name in progress, since it would hold a CID meanwhile.
  */
 const insert = (vm: Vm, { max, min }: CidRange): Statement => ({
   name: "insert",
@@ -78,7 +78,7 @@ const insert = (vm: Vm, { max, min }: CidRange): Statement => ({
         INSERT INTO vms (id, name, role, state, cid, vcpu_count, mem_size_mib, created_at, updated_at)
         SELECT $3, $4, $5, $6, free, $7::bigint, $8::bigint, $9::bigint, $10::bigint
         FROM chosen WHERE free IS NOT NULL
-        -- What had the number was committed after this statement's snapshot was taken.
+        -- Another create has committed this CID after this statement's snapshot was taken.
         ON CONFLICT ON CONSTRAINT ${cidConstraint} DO NOTHING
         RETURNING cid
       )
@@ -90,39 +90,41 @@ const insert = (vm: Vm, { max, min }: CidRange): Statement => ({
   ]
 })
 
-/** Waits until a create of that name that was under way has come to its end. */
-const outcomeOf = (name: string): Statement => ({
+/** Waits for the end of a create of that name in progress. */
+const awaitCreate = (name: string): Statement => ({
   name: "outcome",
   text: `SELECT pg_advisory_xact_lock_shared(${nameKey("$1")})`,
   values: [name]
 })
 
-/** Records in the PostgreSQL database that `PostgresDatabase` has opened, beside other daemons. */
+/** Keeps VM records in PostgreSQL. Other daemons may use the same database. `cids` limits the CIDs, for tests. */
 export const layer = (options?: { readonly cids?: CidRange }) =>
   Layer.effect(
     VmStore,
     Effect.gen(function* () {
       const database = yield* PostgresDatabase
-      const find = yield* Lookups.make(database)
+      const find = yield* LookupBatcher.make(database)
       const cids = options?.cids ?? cidRange
-      /** PostgreSQL takes no text with a NUL, and so holds none. */
-      const orNotFound = (nameOrId: string) => (nameOrId.includes("\0") ? NotFound.vm(nameOrId) : Effect.void)
+      /** PostgreSQL's text has no NUL, and a parameter with one is an error. */
+      const failIfNul = (nameOrId: string) => (nameOrId.includes("\0") ? NotFound.vm(nameOrId) : Effect.void)
 
       return VmStore.of({
         create: (params) =>
           Effect.gen(function* () {
             const now = Math.floor((yield* Clock.currentTimeMillis) / 1000)
             const draft = newVm(params, crypto.randomUUID(), cids.min, now)
-            for (let attempt = 1; attempt <= attempts; attempt++) {
+            for (let attempt = 1; attempt <= maxAttempts; attempt++) {
               const [row] = yield* database
-                .run<{ taken: boolean; alone: boolean; free: number | null; cid: number | null }>(insert(draft, cids))
+                .execute<{ taken: boolean; alone: boolean; free: number | null; cid: number | null }>(
+                  insert(draft, cids)
+                )
                 .pipe(
                   Effect.catchIf(isNameTaken, () => Conflict.nameTaken(params.name)),
                   Effect.catchTag("SqlError", toUnavailable)
                 )
               if (row === undefined || row.taken) return yield* Conflict.nameTaken(params.name)
               if (!row.alone) {
-                yield* database.ask(outcomeOf(params.name))
+                yield* database.executeOrUnavailable(awaitCreate(params.name))
                 continue
               }
               if (row.free === null) return yield* Conflict.noFreeCid()
@@ -135,8 +137,8 @@ export const layer = (options?: { readonly cids?: CidRange }) =>
 
         get: withAnyCaseId((nameOrId) =>
           Effect.gen(function* () {
-            yield* orNotFound(nameOrId)
-            // Each caller hears of an outage, and logs it, by itself.
+            yield* failIfNul(nameOrId)
+            // Mapped per caller, since each request logs the outage under its own id.
             const vm = yield* Effect.catchAll(find(nameOrId), toUnavailable)
             return vm ?? (yield* NotFound.vm(nameOrId))
           })
@@ -144,8 +146,8 @@ export const layer = (options?: { readonly cids?: CidRange }) =>
 
         delete: withAnyCaseId((nameOrId) =>
           Effect.gen(function* () {
-            yield* orNotFound(nameOrId)
-            const [row] = yield* database.ask<{ name: string; state: VmState }>(remove(nameOrId))
+            yield* failIfNul(nameOrId)
+            const [row] = yield* database.executeOrUnavailable<{ name: string; state: VmState }>(remove(nameOrId))
             if (row === undefined) return yield* NotFound.vm(nameOrId)
             if (row.state === "running") return yield* Conflict.running(row.name)
           })

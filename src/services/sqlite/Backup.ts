@@ -2,20 +2,17 @@ import { existsSync, linkSync, readFileSync, realpathSync, renameSync, rmSync, s
 import { dirname } from "node:path"
 import * as Effect from "effect/Effect"
 import { DatabaseOpenError } from "../DatabaseOpenError.js"
-import { copy, freeName, sync } from "./DatabaseCopy.js"
+import { copy, fsyncPath, uniqueBackupName } from "./DatabaseCopy.js"
 import { assertFilePath, check } from "./DatabaseFiles.js"
 import { removeQuietly, withFiles } from "./OpenErrors.js"
 import { withExclusiveLock } from "./SqliteConnection.js"
 import { isBusy, isSqlError } from "./SqliteErrors.js"
 
-/** Writes a verified copy of a database, live or not, to a file that does not exist yet. */
+/** Copies a database, live or not, to a file that must not exist, and checks both. Returns the number of VM records. */
 export const backup = (path: string, to: string): Effect.Effect<number, DatabaseOpenError> =>
   check(path).pipe(Effect.zipRight(copy(path, to)), Effect.zipRight(check(to)))
 
-/**
- * Whether a process holds a lock on a file that SQLite can't read any more, as Linux lists it in proc(5). Elsewhere this is
- * unknown, and no daemon is taken to run.
- */
+/** Whether a process holds a lock on a file that SQLite can't read, by /proc/locks (proc(5)). `false` where there is none. */
 const isLocked = (path: string) =>
   withFiles(path, () => {
     const { ino } = statSync(path)
@@ -23,7 +20,7 @@ const isLocked = (path: string) =>
   })
 
 /**
- * Puts a backup in a database's place, and keeps what was there; returns the name it is kept under, if there was anything.
+ * Replaces a database with a backup. Keeps the old database and returns its new path, or `undefined` if there was none.
  * Fails while any process has the database open.
  */
 export const restore = (path: string, from: string): Effect.Effect<string | undefined, DatabaseOpenError> =>
@@ -34,20 +31,20 @@ export const restore = (path: string, from: string): Effect.Effect<string | unde
       yield* copy(from, path)
       return undefined
     }
-    // A link to the database stays one.
+    // Keeps a symbolic link to the database.
     const database = yield* withFiles(path, () => realpathSync(path))
     const incoming = `${database}.restoring`
-    const kept = yield* freeName(`${database}.replaced-`)
+    const kept = yield* uniqueBackupName(`${database}.replaced-`)
     yield* withFiles(path, () => rmSync(incoming, { force: true }))
     const swap = withFiles(path, () => {
-      // Linked, not copied: to open and close the file here would release SQLite's locks on it (fcntl_locking(2)).
+      // Not copied: closing a file releases all the process's locks on it, SQLite's too (fcntl_locking(2)).
       linkSync(database, kept)
-      // A damaged database's log is of no use to the new one, and would spoil it.
+      // SQLite would apply the old log to the new database.
       for (const part of ["-wal", "-shm", "-journal"]) {
         if (existsSync(`${database}${part}`)) renameSync(`${database}${part}`, `${kept}${part}`)
       }
       renameSync(incoming, database)
-      sync(dirname(database))
+      fsyncPath(dirname(database))
     })
     yield* copy(from, incoming)
     yield* withExclusiveLock(database, swap).pipe(

@@ -19,28 +19,28 @@ import { openReadOnly, type Query, type Run, reserveExecutor, transaction } from
 import { isSqlError, toUnavailable } from "./SqliteErrors.js"
 import * as SqliteHealth from "./SqliteHealth.js"
 
-/** Runs a query that changes nothing. */
+/** Runs a query and returns its rows. Fails if the file was truncated. */
 type Read = <A>(query: Query) => Effect.Effect<ReadonlyArray<A>, StoreUnavailable>
 
-/** The one SQLite database of this daemon, opened, checked and set up. */
+/** The SQLite database of this daemon, checked, with the current schema. */
 export class Database extends Context.Tag("nexus/Database")<
   Database,
   {
-    /** Sees every change that has succeeded. */
+    /** Reads the last commit. */
     readonly read: Read
     /**
-     * Runs a change in a transaction that holds the write lock from its beginning, shared with other changes of the
-     * moment. Once it succeeds, it is durable. A change that fails must do so before it writes.
+     * Runs a change in a transaction that holds the write lock from its start; concurrent changes share it. Success means
+     * that the change is durable. A change that fails must fail before it writes.
      */
     readonly write: <A, E>(
       change: (run: Run) => Effect.Effect<A, E | SqlError>
     ) => Effect.Effect<A, Exclude<E, SqlError> | StoreUnavailable>
-    /** Reads the database as it was at the first query, whatever is changed meanwhile, until the scope closes. */
+    /** A snapshot as of its first query, until the scope closes. At most 4 exist; further ones wait up to 4 s. */
     readonly snapshot: Effect.Effect<Read, StoreUnavailable, Scope.Scope>
   }
 >() {}
 
-/** How many snapshots there may be at once: each is a connection, and keeps the write-ahead log from being emptied. */
+/** Each snapshot is a connection, and keeps the write-ahead log from being reset. */
 const maxSnapshots = 4
 
 const makeReader =
@@ -48,19 +48,22 @@ const makeReader =
   <A>(query: Query) =>
     Effect.zipLeft(Effect.catchAll(retryBusy(run<A>(query)), toUnavailable), assertNotTruncated)
 
-/** The database at `path`, with its schema made or upgraded as need be. */
+/**
+ * Opens the database at `path`. Creates the file and schema, or replaces an older version. Fails with `DatabaseOpenError`
+ * if the file can't be used.
+ */
 export const layer = (path: string): Layer.Layer<Database | StoreHealth | SqlClient.SqlClient, DatabaseOpenError> =>
   Layer.scopedContext(
     Effect.gen(function* () {
-      const before = fileIdentity(path)
+      const identityBefore = fileIdentity(path)
       const sql = yield* openDatabase(path)
-      if (before !== undefined && before !== fileIdentity(path)) {
+      if (identityBefore !== undefined && identityBefore !== fileIdentity(path)) {
         return yield* new DatabaseOpenError({ message: `${path} was replaced while it was opened: start again` })
       }
-      // Readers have a connection of their own, which never sees a change before its commit.
+      // Reads have their own connection, which never sees an uncommitted change.
       const reader = yield* openReadOnly(path).pipe(Effect.flatMap(reserveExecutor), Effect.mapError(toOpenError(path)))
       const writer = yield* Effect.mapError(reserveExecutor(sql), toOpenError(path))
-      // The first read opens the log: from then on, reads over this connection need no further file descriptor.
+      // The first read opens the log. Later reads over this connection need no further file descriptor.
       const [page] = yield* Effect.mapError(
         retryBusy(
           reader<{ size: number }>(["SELECT page_size AS size FROM sqlite_master, pragma_page_size LIMIT 1", []])
@@ -70,11 +73,11 @@ export const layer = (path: string): Layer.Layer<Database | StoreHealth | SqlCli
       const { assertFileUnchanged, assertNotTruncated } = fileGuards(path, page?.size ?? 1)
 
       const health = SqliteHealth.make(path)
-      const whenFull = checkpointWhenFull(sql)
+      const retryWhenFull = checkpointWhenFull(sql)
       const write = yield* GroupCommit.make(<A>(body: Effect.Effect<A, SqlError>) =>
         assertFileUnchanged.pipe(
           Effect.zipRight(assertNotTruncated),
-          Effect.zipRight(Effect.tapError(whenFull(transaction(writer, body)), health.noteWriteError)),
+          Effect.zipRight(Effect.tapError(retryWhenFull(transaction(writer, body)), health.noteWriteError)),
           Effect.zipLeft(assertFileUnchanged)
         )
       )

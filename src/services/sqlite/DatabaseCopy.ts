@@ -18,17 +18,20 @@ import { assertFileName, openForReading } from "./DatabaseFiles.js"
 import { removeQuietly, toOpenError, withFiles } from "./OpenErrors.js"
 import { openReadOnly } from "./SqliteConnection.js"
 
-/** Waits until a file, or what a folder lists, is on disk. */
-export const sync = (path: string) => {
+/** Syncs a file or folder to disk. */
+export const fsyncPath = (path: string) => {
   const file = openSync(path, "r")
   fsyncSync(file)
   closeSync(file)
 }
 
-/** A UTC time as it stands in a file's name: 20260218T143006Z. */
+/** The current UTC time for a file name: 20260218T143006Z. */
 const timeStamp = Effect.map(DateTime.now, (now) => DateTime.formatIso(now).replace(/[-:]|\.\d+/g, ""))
 
-/** Copies a database, as of one moment, into a new file that is its owner's alone. It has its name once it is on disk. */
+/**
+ * Copies a snapshot of a database into a new file of mode 0600. The final name appears only after fsync. Fails if the file
+ * exists.
+ */
 export const copy = (from: string, to: string, open = openForReading) =>
   Effect.gen(function* () {
     yield* assertFileName(to)
@@ -43,20 +46,20 @@ export const copy = (from: string, to: string, open = openForReading) =>
     yield* Effect.scoped(Effect.flatMap(open(from), (sql) => sql`VACUUM INTO ${unfinished}`)).pipe(
       Effect.zipRight(
         withFiles(to, () => {
-          sync(unfinished)
-          // A link fails where a name is taken; a rename would replace what has it.
+          fsyncPath(unfinished)
+          // A link fails if the name exists; a rename would replace it.
           linkSync(unfinished, to)
           rmSync(unfinished)
-          sync(dirname(to))
+          fsyncPath(dirname(to))
         })
       ),
-      // On a full disk it holds the space that is missing.
+      // Frees the space on a full disk.
       Effect.onError(() => removeQuietly(unfinished))
     )
   }).pipe(Effect.mapError(toOpenError(to)))
 
-/** A name for a copy that is kept: by the time, and numbered from the second of that time on. */
-export const freeName = (prefix: string) =>
+/** An unused path `PREFIX<UTC time>.bak`; a counter from 2 follows where that exists. */
+export const uniqueBackupName = (prefix: string) =>
   Effect.map(timeStamp, (stamp) => {
     const numbered = (count: number): string => {
       const name = `${prefix}${stamp}${count === 1 ? "" : `-${count}`}.bak`
@@ -65,10 +68,7 @@ export const freeName = (prefix: string) =>
     return numbered(1)
   })
 
-/**
- * Copies a database into a file that is named by the time, unless such a copy of it is there from an attempt that was
- * cut off; gives back the copy's name.
- */
+/** Copies a database to a path of `uniqueBackupName`, unless an interrupted attempt has left an equal copy. Returns its path. */
 export const copyOnce = (path: string, prefix: string) =>
   Effect.gen(function* () {
     const earlier = yield* withFiles(path, () =>
@@ -76,7 +76,7 @@ export const copyOnce = (path: string, prefix: string) =>
         .map((name) => join(dirname(path), name))
         .filter((name) => name.startsWith(prefix) && name.endsWith(".bak"))
     )
-    const made = yield* freeName(prefix)
+    const made = yield* uniqueBackupName(prefix)
     yield* copy(path, made, openReadOnly)
     return yield* withFiles(made, () => {
       const same = earlier.find((name) => readFileSync(name).equals(readFileSync(made)))

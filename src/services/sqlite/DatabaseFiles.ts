@@ -32,7 +32,7 @@ import { openError, removeQuietly, toOpenError, withFiles } from "./OpenErrors.j
 import { openReadOnly, openReadWrite, openWritable } from "./SqliteConnection.js"
 import { codeOf, isSqlError } from "./SqliteErrors.js"
 
-/** Which file is at a path, if there is one. */
+/** The device and inode of a file; `undefined` if it can't be read. */
 export const fileIdentity = (path: string): string | undefined => {
   try {
     const { dev, ino } = statSync(path, { bigint: true })
@@ -42,7 +42,7 @@ export const fileIdentity = (path: string): string | undefined => {
   }
 }
 
-/** The size of a regular file; 0 where none can be found. */
+/** The size of a regular file in bytes; 0 if there is none. */
 export const sizeOf = (path: string): number => {
   try {
     const file = statSync(path)
@@ -52,29 +52,29 @@ export const sizeOf = (path: string): number => {
   }
 }
 
-/** Says what is not a regular file; nothing of one that is. */
-const irregular = (file: Stats) => {
+/** `Foreign` for anything but a regular file, else `undefined`. */
+const irregularKind = (file: Stats) => {
   if (file.isFile()) return undefined
   const kind = file.isDirectory() ? "directory" : file.isFIFO() ? "FIFO" : file.isSocket() ? "socket" : "device"
   return Foreign({ found: `it is a ${kind}, not a regular file` })
 }
 
-/** Fails when better-sqlite3 would open another file: it trims names. */
+/** Fails if better-sqlite3 would open another file, since it trims names. */
 export const assertFileName = (path: string) =>
   path === path.trim()
     ? Effect.void
     : new DatabaseOpenError({ message: `cannot use ${path}: the name of a database file can't end in white space` })
 
-/** Fails when a database can't be at `path`, for its name or for what is there. */
+/** Fails if a database can't be at `path`, because of its name or the kind of file there. */
 export const assertFilePath = (path: string) =>
   Effect.gen(function* () {
     yield* assertFileName(path)
     const file = yield* withFiles(path, () => statSync(path, { throwIfNoEntry: false }))
-    const found = file && irregular(file)
+    const found = file && irregularKind(file)
     if (found !== undefined) return yield* openError(path, found)
   })
 
-/** The first bytes of a file. It does not block, should a FIFO have taken the file's name since it was looked at. */
+/** The first 100 bytes of a file. O_NONBLOCK: the file may have been replaced by a FIFO since `stat`. */
 const readHead = (path: string): Buffer => {
   const head = Buffer.alloc(100)
   const file = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK)
@@ -87,12 +87,12 @@ const readHead = (path: string): Buffer => {
 }
 
 /**
- * What a file's bytes say before SQLite opens it: SQLite takes a few bytes for an empty database, fills up a truncated page,
- * and would open a FIFO or a device.
+ * Classifies a file by its bytes before SQLite opens it. SQLite takes a file of a few bytes for an empty database, reads the
+ * missing part of a truncated page as zeros, and would open a FIFO or a device.
  */
 const inspectBytes = (path: string): Contents => {
   const file = statSync(path)
-  const other = irregular(file)
+  const other = irregularKind(file)
   if (other !== undefined) return other
   if (file.size === 0) return Empty()
   const head = readHead(path)
@@ -113,7 +113,7 @@ const isWritable = (path: string): boolean => {
   }
 }
 
-/** Copies a database file and what belongs to it into a temporary folder, until the scope closes. Returns the copy's path. */
+/** Copies a database file, its log and journal to a temporary folder, until the scope closes. Returns the copy's path. */
 const copyPrivately = (path: string) =>
   Effect.gen(function* () {
     const attempt = <A>(use: () => A) =>
@@ -131,44 +131,41 @@ const copyPrivately = (path: string) =>
       for (const part of ["", "-wal", "-journal"]) {
         if (part === "" || sizeOf(path + part) > 0) copyFileSync(path + part, copied + part)
       }
-      // A copy has the mode of what it was made from.
+      // The copy has the mode of its source, which may be read-only.
       chmodSync(copied, 0o600)
     })
     return copied
   })
 
-/** SQLite would have to write in order to read. */
-const isUnreadable = (error: unknown) => isSqlError(error) && /^SQLITE_(READONLY|CANTOPEN)/.test(codeOf(error.cause))
+/** Whether SQLite must write in order to read. */
+const mustWriteToRead = (error: unknown) => isSqlError(error) && /^SQLITE_(READONLY|CANTOPEN)/.test(codeOf(error.cause))
 
-/** Reads the schema, so that an unreadable file fails here. Other damage is reported by what reads on. */
-const touch = (sql: SqlClient) =>
+/** Reads the schema, so that `mustWriteToRead` fails here. Later reads report any other error. */
+const readSchema = (sql: SqlClient) =>
   Effect.catchIf(
     sql`SELECT count(*) FROM sqlite_master`,
-    (error) => !isUnreadable(error),
+    (error) => !mustWriteToRead(error),
     () => Effect.void
   )
 
-/**
- * Opens a file as one that may be written, since a read-only connection skips CHECK constraints, and changes nothing: only
- * reads are run, and a log that holds changes stays as it is.
- */
+/** Opens a file read-write, since a read-only connection skips CHECK constraints. The file and its log stay unchanged. */
 const openUnchanged = (path: string) =>
   Effect.gen(function* () {
-    // The last connection to close merges the log into the file and removes it (https://sqlite.org/wal.html); one that is
-    // read-only can't. This one is closed after the other.
-    if (sizeOf(`${path}-wal`) > 0) yield* Effect.flatMap(openReadOnly(path), touch)
-    return yield* Effect.tap(openWritable(path), touch)
+    // The last connection to close merges the log into the file and removes it (https://sqlite.org/wal.html). This one is
+    // read-only, can't do so, and closes last.
+    if (sizeOf(`${path}-wal`) > 0) yield* Effect.flatMap(openReadOnly(path), readSchema)
+    return yield* Effect.tap(openWritable(path), readSchema)
   })
 
-/** Keeps the log from being emptied while it is copied, where the file can be read at all. */
+/** Keeps the log from being reset while it is copied. Ignores an unreadable file. */
 const holdLog = (path: string) =>
   Effect.ignore(
     Effect.flatMap(openReadOnly(path), (sql) => Effect.zipRight(sql`BEGIN`, sql`SELECT count(*) FROM sqlite_master`))
   )
 
 /**
- * Opens a database file for reading, until the scope closes. Not a byte of it is changed, and no file is left beside it. It
- * reads a copy where SQLite would have to write first: to roll back a transaction, or to index a log.
+ * Opens a database file for reading, until the scope closes. Changes no byte and leaves no file. Opens a temporary copy where
+ * SQLite would have to write first: to roll back a transaction, or to index a log.
  */
 export const openForReading = (path: string) =>
   Effect.gen(function* () {
@@ -180,23 +177,26 @@ export const openForReading = (path: string) =>
     })
     return yield* !isWritable(path) || (hasLog && !hasIndex) || sizeOf(`${path}-journal`) > 0
       ? openCopy
-      : Effect.catchIf(openUnchanged(path), isUnreadable, () => openCopy)
+      : Effect.catchIf(openUnchanged(path), mustWriteToRead, () => openCopy)
   })
 
-const reading = <A, E>(path: string, use: (sql: SqlClient) => Effect.Effect<A, E | SqlError>) =>
+const withReadableDatabase = <A, E>(path: string, use: (sql: SqlClient) => Effect.Effect<A, E | SqlError>) =>
   Effect.scoped(Effect.flatMap(openForReading(path), use))
 
-/** Finds out what a database file holds. */
+/** Classifies a database file. Changes nothing. */
 export const inspectFile = (path: string) =>
   Effect.flatMap(
     withFiles(path, () => inspectBytes(path)),
-    (bytes) => (bytes._tag === "Current" ? reading(path, inspectSchema) : Effect.succeed(bytes))
+    (bytes) => (bytes._tag === "Current" ? withReadableDatabase(path, inspectSchema) : Effect.succeed(bytes))
   )
 
 const countVms = (sql: SqlClient) =>
   Effect.map(sql<{ vms: number }>`SELECT count(*) AS vms FROM vms`, ([row]) => row?.vms ?? 0)
 
-/** Checks every page, index and constraint of a database; gives back the number of VM records. */
+/**
+ * Checks every page, index and constraint of a database. Returns the number of VM records. `option` is the command-line
+ * option that named the file, for the error message.
+ */
 export const check = (path: string, option?: string): Effect.Effect<number, DatabaseOpenError> =>
   Effect.gen(function* () {
     yield* assertFilePath(path)
@@ -206,7 +206,7 @@ export const check = (path: string, option?: string): Effect.Effect<number, Data
     if (contents._tag !== "Current") {
       return yield* new DatabaseOpenError({ message: `${path} does not have schema version ${schemaVersion}` })
     }
-    const { problem, vms } = yield* reading(path, (sql) =>
+    const { problem, vms } = yield* withReadableDatabase(path, (sql) =>
       Effect.all({ problem: findDamage(sql), vms: Effect.orElseSucceed(countVms(sql), () => 0) })
     )
     return problem === undefined ? vms : yield* openError(path, Damaged({ found: problem }), option)

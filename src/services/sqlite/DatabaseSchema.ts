@@ -6,7 +6,7 @@ import { Vm } from "../../domain/Vm.js"
 import { schemaVersion } from "../SchemaVersion.js"
 import { codeOf } from "./SqliteErrors.js"
 
-/** An index in the order of the list, which ends with the rowid, as every index does. The plan's schema has none. */
+/** An index in the order of lists; every index ends with the rowid. The schema of the step 4 plan has none. */
 const listOrderIndex = "CREATE INDEX IF NOT EXISTS idx_vms_created_at ON vms(created_at)"
 
 const statements = [
@@ -49,7 +49,7 @@ const columns: Readonly<Record<string, ReadonlyArray<string>>> = {
   vms: Object.keys(Vm.fields)
 }
 
-/** What an opened SQLite file turned out to hold. */
+/** What a SQLite file holds. */
 export type Contents = Data.TaggedEnum<{
   Empty: object
   Current: object
@@ -62,14 +62,14 @@ const contents = Data.taggedEnum<Contents>()
 const { Newer, Older } = contents
 export const { Current, Damaged, Empty, Foreign } = contents
 
-/** Contents that nexusd leaves alone. */
+/** Contents that nexusd does not open. */
 export type Unusable = Extract<Contents, { _tag: "Newer" | "Foreign" | "Damaged" }>
 export const isUnusable = (contents: Contents): contents is Unusable =>
   contents._tag === "Newer" || contents._tag === "Foreign" || contents._tag === "Damaged"
 
 /**
- * Up to this size a database is checked in full whenever it is opened, which takes some 50 ms. Beyond it, whether the
- * indexes agree with their tables is left to `nexusd check`.
+ * Up to this size every open runs the full check, which takes some 50 ms. For larger databases only `nexusd check` compares
+ * indexes with tables.
  */
 const fullCheckBytes = 8 * 1024 * 1024
 
@@ -78,11 +78,11 @@ const firstProblem = (rows: ReadonlyArray<object>): string | undefined => {
   return said === "ok" ? undefined : `SQLite's check says: ${said}`
 }
 
-/** Checks every page, and every index against its table; gives back the first problem found. */
+/** Checks every page, constraint and index. Returns the first problem. */
 export const findDamage = (sql: SqlClient) => Effect.map(sql<object>`PRAGMA integrity_check`, firstProblem)
 const findDamageQuickly = (sql: SqlClient) => Effect.map(sql<object>`PRAGMA quick_check`, firstProblem)
 
-/** Reads the schema and decides what this database is. Changes nothing. */
+/** Classifies a database by its schema and checks it. Reads only. */
 export const inspectSchema = (sql: SqlClient): Effect.Effect<Contents, SqlError> =>
   Effect.gen(function* () {
     const objects = yield* sql<{ type: string; name: string }>`
@@ -128,15 +128,15 @@ export const inspectSchema = (sql: SqlClient): Effect.Effect<Contents, SqlError>
     )
   )
 
-/** Makes the three tables in an empty database. To be run in a transaction. */
-export const create = (sql: SqlClient) =>
+/** Creates the tables and indexes in an empty database. Run it in a transaction. */
+export const createTables = (sql: SqlClient) =>
   Effect.forEach(statements, (statement) => sql.unsafe(statement), { discard: true })
 
-/** Adds to a database of the current version what is Nexus's own. To be run in a transaction. */
-export const complete = (sql: SqlClient) => sql.unsafe(listOrderIndex)
+/** Creates the index of lists in a database of the current version that lacks it. Run it in a transaction. */
+export const ensureListOrderIndex = (sql: SqlClient) => sql.unsafe(listOrderIndex)
 
-/** Empties a database of every table and view. To be run in a transaction, once a copy is safe. */
-export const drop = (sql: SqlClient) =>
+/** Drops every table and view. Run it in a transaction, after a backup. */
+export const dropTables = (sql: SqlClient) =>
   Effect.gen(function* () {
     const objects = yield* sql<{ type: string; name: string }>`
       SELECT type, name FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT GLOB 'sqlite_*'

@@ -5,12 +5,12 @@ import { fileIdentity, sizeOf } from "./DatabaseFiles.js"
 const unavailable = (log: string, error: string) =>
   Effect.zipRight(Effect.logError(`store: ${log}`), new StoreUnavailable({ message: error }))
 
-/** Checks of the file under an open database, which SQLite does not do. */
+/** Checks of an open database's file that SQLite does not make. They fail with `StoreUnavailable`, and log the cause. */
 export const fileGuards = (path: string, pageSize: number) => {
   const opened = fileIdentity(path)
   const openedLog = fileIdentity(`${path}-wal`)
   return {
-    /** SQLite goes on writing into a file that was removed or replaced: such a write would be lost with the process. */
+    /** SQLite keeps writing to a file that was removed or replaced; such writes are lost when the process ends. */
     assertFileUnchanged: Effect.suspend(() =>
       fileIdentity(path) === opened && fileIdentity(`${path}-wal`) === openedLog
         ? Effect.void
@@ -19,7 +19,7 @@ export const fileGuards = (path: string, pageSize: number) => {
             "the database file was removed or replaced"
           )
     ),
-    /** SQLite reads the missing part of a truncated page as zeros, and so finds nothing where there was a record. */
+    /** SQLite reads the missing part of a truncated page as zeros, and does not find its records. */
     assertNotTruncated: Effect.suspend(() =>
       sizeOf(path) % pageSize === 0
         ? Effect.void

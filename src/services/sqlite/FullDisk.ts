@@ -4,8 +4,8 @@ import * as Effect from "effect/Effect"
 import { isFull } from "./SqliteErrors.js"
 
 /**
- * On a full disk, merges the write-ahead log into the database and empties it, which may free space, and retries once. It
- * does so before the next change too, in case there is space for a checkpoint by then.
+ * Retries a change once on a full disk, after a checkpoint that truncates the write-ahead log and so may free space. The
+ * next change is preceded by a checkpoint too.
  */
 export const checkpointWhenFull = (sql: SqlClient) => {
   let wasFull = false

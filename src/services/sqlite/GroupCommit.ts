@@ -7,24 +7,24 @@ import type * as Scope from "effect/Scope"
 import { yieldToEventLoop } from "../../runtime/EventLoop.js"
 import { isBusy, isSqlError } from "./SqliteErrors.js"
 
-/** A change that waits for the next commit. */
-interface Waiting<E> {
+/** A change in the queue. `since` is in milliseconds since the epoch. */
+interface PendingChange<E> {
   readonly since: number
-  /** Its caller has gone before it was carried out. */
-  abandoned: boolean
-  /** Carries the change out; gives back what tells its caller the outcome, once that is durable. */
+  /** The caller was interrupted before the change ran. */
+  isAbandoned: boolean
+  /** Runs the change. Returns a function that delivers the result to the caller, for after the commit. */
   readonly run: Effect.Effect<() => void, SqlError>
   readonly fail: (cause: Cause.Cause<E | SqlError>) => void
 }
 
-/** How long a change waits for another process's lock: less than the 5 s after which clients give a daemon up. */
-const patience = 4_000
-const retryEvery = "20 millis"
+/** How long a change waits for another process's lock. Clients time out after 5 s. */
+const lockTimeoutMillis = 4_000
+const retryInterval = "20 millis"
 
 /**
- * Lets changes that come together share a commit, since making a commit durable costs more than any change in it. What
- * arrives while one is under way goes into the next. Nobody hears of an outcome before the commit; a commit that fails
- * fails every change in it. A change that fails by itself, other than by SQL, fails alone: it must have written nothing.
+ * Group commit: changes of one event-loop turn, or that arrive during a commit, share the next one, since a sync costs more
+ * than a change. Results are delivered only after the commit; a failed commit fails all its changes. A change that fails
+ * with a typed error fails alone, and must not have written anything.
  *
  * `commit` runs its argument in one durable transaction.
  */
@@ -36,31 +36,32 @@ export const make = <E>(
   Scope.Scope
 > =>
   Effect.gen(function* () {
-    const arrived = yield* Effect.makeLatch()
-    let waiting: Array<Waiting<E>> = []
+    const hasPending = yield* Effect.makeLatch()
+    let pending: Array<PendingChange<E>> = []
 
     const commitNext = Effect.gen(function* () {
-      yield* arrived.await
+      yield* hasPending.await
       yield* yieldToEventLoop
-      const batch = waiting.filter(({ abandoned }) => !abandoned)
-      waiting = []
-      arrived.unsafeClose()
+      const batch = pending.filter(({ isAbandoned: abandoned }) => !abandoned)
+      pending = []
+      hasPending.unsafeClose()
       if (batch.length === 0) return
       const exit = yield* Effect.exit(commit(Effect.forEach(batch, ({ run }) => run)))
       if (Exit.isSuccess(exit)) {
-        for (const tell of exit.value) tell()
+        for (const deliver of exit.value) deliver()
         return
       }
 
       const error = Cause.squash(exit.cause)
       const now = yield* Clock.currentTimeMillis
-      const canWait = ({ since }: Waiting<E>) => isSqlError(error) && isBusy(error) && now - since < patience
-      for (const { fail } of batch.filter((change) => !canWait(change))) fail(exit.cause)
-      const patient = batch.filter(canWait)
-      if (patient.length > 0) {
-        yield* Effect.sleep(retryEvery)
-        waiting = [...patient, ...waiting]
-        arrived.unsafeOpen()
+      const canRetry = ({ since }: PendingChange<E>) =>
+        isSqlError(error) && isBusy(error) && now - since < lockTimeoutMillis
+      for (const { fail } of batch.filter((change) => !canRetry(change))) fail(exit.cause)
+      const retried = batch.filter(canRetry)
+      if (retried.length > 0) {
+        yield* Effect.sleep(retryInterval)
+        pending = [...retried, ...pending]
+        hasPending.unsafeOpen()
       }
     })
     yield* Effect.forkScoped(Effect.forever(commitNext))
@@ -68,19 +69,19 @@ export const make = <E>(
     return <A, E1>(change: Effect.Effect<A, E1 | SqlError>) =>
       Effect.flatMap(Clock.currentTimeMillis, (since) =>
         Effect.async<A, E | E1 | SqlError>((resume) => {
-          const entry: Waiting<E> = {
+          const entry: PendingChange<E> = {
             since,
-            abandoned: false,
+            isAbandoned: false,
             run: Effect.flatMap(Effect.exit(change), (exit) => {
               const error = Exit.isFailure(exit) ? Cause.squash(exit.cause) : undefined
               return isSqlError(error) ? Effect.fail(error) : Effect.succeed(() => resume(exit))
             }),
             fail: (cause) => resume(Effect.failCause(cause))
           }
-          waiting.push(entry)
-          arrived.unsafeOpen()
+          pending.push(entry)
+          hasPending.unsafeOpen()
           return Effect.sync(() => {
-            entry.abandoned = true
+            entry.isAbandoned = true
           })
         })
       )

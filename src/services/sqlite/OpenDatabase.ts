@@ -6,24 +6,24 @@ import { makePrivateDir } from "../../runtime/XdgDirs.js"
 import { DatabaseOpenError } from "../DatabaseOpenError.js"
 import { copyOnce } from "./DatabaseCopy.js"
 import { assertFilePath, fileIdentity, inspectFile } from "./DatabaseFiles.js"
-import { Current, complete, create, drop, inspectSchema, isUnusable } from "./DatabaseSchema.js"
+import { Current, createTables, dropTables, ensureListOrderIndex, inspectSchema, isUnusable } from "./DatabaseSchema.js"
 import { retryBusy } from "./LockRetry.js"
 import { openError, toOpenError, withFiles } from "./OpenErrors.js"
 import { enforceForeignKeys, openReadWrite, reserveExecutor, transaction } from "./SqliteConnection.js"
 
-/** Keeps a copy of an older database beside it, then makes the current schema in its place, all under one write lock. */
+/** Copies an older database to a backup, then drops its tables and creates the current ones, under one write lock. */
 const upgrade = (sql: SqlClient.SqlClient, path: string, from: number) =>
   Effect.gen(function* () {
-    // Copied over a connection of its own, which reads what the lock holds still.
+    // Copies over another connection; the lock keeps the database unchanged meanwhile.
     const kept = yield* copyOnce(path, `${path}.v${from}-`)
-    yield* drop(sql)
-    yield* create(sql)
+    yield* dropTables(sql)
+    yield* createTables(sql)
     yield* Effect.logWarning(
       `${path} had schema version ${from}; it is kept as ${kept}, and a fresh database takes its place`
     )
   })
 
-/** Reads back what durability depends on: some file systems can't do WAL, and SQLite then silently does without. */
+/** Fails unless WAL and synchronous=FULL are in force. SQLite ignores WAL silently where a file system can't do it. */
 const assertDurable = (sql: SqlClient.SqlClient, path: string) =>
   Effect.gen(function* () {
     const [found] = yield* sql<{ journal_mode: string; synchronous: number }>`
@@ -37,8 +37,8 @@ const assertDurable = (sql: SqlClient.SqlClient, path: string) =>
   })
 
 /**
- * Makes a file its owner's alone before SQLite opens it, since the log gets the same mode. Returns what restores the mode it
- * had. Fails where the file can't be written: SQLite would open it for reading then, and say so at the first change only.
+ * Sets mode 0600 before SQLite opens the file, since the log gets the same mode. Returns a function that restores the mode.
+ * Throws if the file can't be written; SQLite would open it read-only and fail at the first change.
  */
 const makePrivate = (path: string): (() => void) => {
   accessSync(path, constants.W_OK)
@@ -49,16 +49,16 @@ const makePrivate = (path: string): (() => void) => {
   return () => chmodSync(path, mode)
 }
 
-/** Opens a file that can be written, with the pragmas and the current schema. */
+/** Opens a writable file, sets the pragmas and ensures the current schema. */
 const openPrivate = (path: string, isCurrent: boolean) =>
   Effect.gen(function* () {
     const sql = yield* openReadWrite(path)
     const ensureSchema = Effect.gen(function* () {
-      // No daemon takes a current schema back. Any other is read again under the lock: another daemon may have made it.
+      // A current schema stays current. Any other is read again under the lock: another daemon may have changed it.
       const contents = isCurrent ? Current() : yield* inspectSchema(sql)
       if (isUnusable(contents)) return yield* openError(path, contents)
-      if (contents._tag === "Empty") yield* create(sql)
-      if (contents._tag === "Current") yield* complete(sql)
+      if (contents._tag === "Empty") yield* createTables(sql)
+      if (contents._tag === "Current") yield* ensureListOrderIndex(sql)
       if (contents._tag === "Older") yield* upgrade(sql, path, contents.version)
     })
     yield* retryBusy(transaction(yield* reserveExecutor(sql), ensureSchema))
@@ -67,7 +67,7 @@ const openPrivate = (path: string, isCurrent: boolean) =>
     return sql
   })
 
-/** Opens the file at `path`, made if there is none, and leaves it with the current schema or untouched. */
+/** Opens the file at `path` with the current schema, and creates it if missing. A failure leaves the file unchanged. */
 export const openDatabase = (path: string) =>
   Effect.gen(function* () {
     yield* assertFilePath(path)
@@ -81,7 +81,7 @@ export const openDatabase = (path: string) =>
       return makePrivate(path)
     })
     return yield* Effect.tapErrorCause(openPrivate(path, found?._tag === "Current"), () =>
-      // An empty file that was there becomes ours only with its schema.
+      // An existing empty file keeps its mode if creating the schema fails.
       found?._tag === "Empty" ? Effect.ignore(Effect.try(restoreMode)) : Effect.void
     )
   }).pipe(retryBusy, Effect.mapError(toOpenError(path)))

@@ -17,14 +17,14 @@ const advice = (contents: Unusable, option: string): string => {
   }
 }
 
-/** SQLite's messages may quote a whole schema; a refusal is one line. */
+/** SQLite's messages may quote a whole schema, in several lines. */
 const oneLine = (text: string): string => text.replace(/\s+/g, " ")
 
-/** Says what was found in a database that can't be used, and what to do about it, with the option that names a file. */
+/** The error for a database that can't be used: what it is and what to do. `option` is the one that names the file. */
 export const openError = (path: string, contents: Unusable, option = "--db"): DatabaseOpenError =>
   new DatabaseOpenError({ message: `${path} ${oneLine(advice(contents, option))}` })
 
-/** Any failure with a file, said of that file. */
+/** Makes any failure a `DatabaseOpenError` that names the file. */
 export const toOpenError =
   (path: string) =>
   (cause: unknown): DatabaseOpenError =>
@@ -34,9 +34,9 @@ export const toOpenError =
           message: `cannot use ${path}: ${oneLine(String(isSqlError(cause) ? cause.cause : cause))}`
         })
 
-/** Does something with files, all of which may fail. */
+/** Runs synchronous file operations. What they throw becomes a `DatabaseOpenError`. */
 export const withFiles = <A>(path: string, use: () => A) => Effect.try({ try: use, catch: toOpenError(path) })
 
-/** Removes what was made on the way, as far as that is possible. */
+/** Removes a temporary file or folder. Ignores errors. */
 export const removeQuietly = (path: string) =>
   Effect.ignore(Effect.try(() => rmSync(path, { recursive: true, force: true })))

@@ -5,10 +5,10 @@ import * as SqliteClient from "@effect/sql-sqlite-node/SqliteClient"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 
-/** How long SQLite waits for a lock. It blocks the event loop meanwhile; `retryBusy` waits longer without that. */
+/** How long SQLite waits for a lock, which blocks the event loop. `retryBusy` waits longer without blocking. */
 const busyTimeoutMillis = 50
 
-/** What every connection that writes is set to, at every open: a reopened file has SQLite's defaults again. */
+/** Set at every open of a writer, since all but journal_mode are properties of a connection. */
 const pragmas = ["journal_mode = WAL", "synchronous = FULL", "foreign_keys = OFF"]
 
 const [begin, commit, rollback] = ["BEGIN IMMEDIATE", "COMMIT", "ROLLBACK"]
@@ -24,32 +24,29 @@ const open = (filename: string, options?: { readonly readonly: true }) =>
     Effect.provide(Reactivity.layer)
   )
 
-/** Opens a file that exists, for looking only: not a byte of it is changed. */
+/** Opens an existing file read-only. */
 export const openReadOnly = (filename: string) => open(filename, { readonly: true })
 
 /**
- * Opens a file that exists as one that may be written, and leaves its settings alone. Unlike a read-only connection, this
- * one parses CHECK constraints, and `PRAGMA integrity_check` tests them (SQLite's sqlite3AddCheckConstraint).
+ * Opens an existing file read-write without changing its settings. Unlike a read-only connection, this one parses CHECK
+ * constraints, and `PRAGMA integrity_check` tests them (SQLite's sqlite3AddCheckConstraint).
  */
 export const openWritable = (filename: string) => open(filename)
 
-/** References hold from here on; not yet while the schema is changed, since tables are dropped one by one. */
+/** Enforces foreign keys. They are off while the schema changes, since tables are dropped one by one. */
 export const enforceForeignKeys = (sql: SqlClient.SqlClient) => sql`PRAGMA foreign_keys = ON`
 
-/** Opens a file that exists, for reading and writing, and sets the pragmas. */
+/** Opens an existing file read-write and sets the pragmas. */
 export const openReadWrite = (filename: string) =>
   Effect.tap(open(filename), (sql) => Effect.forEach(pragmas, (pragma) => sql.unsafe(`PRAGMA ${pragma}`)))
 
-/** A statement's text, and what stands for its parameters: as `Statement.compile` gives them. */
+/** A statement's text and the values of its parameters, as `Statement.compile` returns them. */
 export type Query = readonly [text: string, parameters: ReadonlyArray<unknown>]
 
-/** Runs one statement. */
+/** Runs one statement and returns its rows. */
 export type Run = <A>(query: Query) => Effect.Effect<ReadonlyArray<A>, SqlError>
 
-/**
- * Runs statements straight on a client's one connection. The client's own way, with a span for each, costs five times the
- * statement.
- */
+/** Runs statements directly on a client's connection. The client's queue, span and compilation cost five times as much. */
 export const reserveExecutor = (sql: SqlClient.SqlClient): Effect.Effect<Run, SqlError> =>
   Effect.map(
     Effect.scoped(sql.reserve),
@@ -59,20 +56,20 @@ export const reserveExecutor = (sql: SqlClient.SqlClient): Effect.Effect<Run, Sq
   )
 
 /**
- * One transaction, with the write lock taken first, so that what it reads is still true when it writes.
- * `SqlClient.withTransaction` won't do: it begins without the lock, and a COMMIT that fails leaves it half open.
+ * Runs `body` in one transaction that takes the write lock first, so that its reads stay true until its writes.
+ * `SqlClient.withTransaction` begins without the lock, and leaves the transaction open when COMMIT fails.
  */
 export const transaction = <A, E, R>(run: Run, body: Effect.Effect<A, E, R>) =>
   Effect.acquireUseRelease(
     run([begin, []]),
     () => Effect.zipLeft(body, run([commit, []])),
-    // After some failures SQLite has rolled back by itself, and says so here.
+    // ROLLBACK fails where SQLite has already rolled back by itself.
     (_, exit) => (Exit.isSuccess(exit) ? Effect.void : Effect.ignore(run([rollback, []])))
   )
 
 /**
- * Does something while no other process has the database open, nor can open it. Its log is merged into it first, so that
- * the file is the whole of it.
+ * Runs `use` while no other process has the database open or can open it. Merges the log into the file first. Fails with
+ * SQLITE_BUSY if another process has it open.
  */
 export const withExclusiveLock = <A, E, R>(filename: string, use: Effect.Effect<A, E, R>) =>
   Effect.gen(function* () {

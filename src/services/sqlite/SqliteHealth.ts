@@ -16,7 +16,7 @@ const sizes: Query = [
 ]
 const decodeStatus = Schema.decodeUnknown(DatabaseStatus)
 
-/** Changes the pages that a create changes, and leaves every record as it was. The name is one that no VM can have. */
+/** Writes the pages that a create writes, and leaves no record. No VM can have this name. */
 const insertAndDelete: ReadonlyArray<Query> = [
   [
     `INSERT INTO vms (id, name, role, state, cid) VALUES ('/health', '/health', 'work', 'created', -1)
@@ -26,25 +26,25 @@ const insertAndDelete: ReadonlyArray<Query> = [
   ["DELETE FROM vms WHERE id = '/health'", []]
 ]
 
-/** With less free space the log may not grow to its full size of 1,000 pages, when SQLite starts it again. */
-const ampleBytes = 8 * 1024 * 1024
+/** With less free space, the write-ahead log may not grow to its usual size of 1,000 pages. */
+const minFreeBytes = 8 * 1024 * 1024
 
-/** Whether the file system would take a write, by what it says without one. */
+/** Whether a write would succeed, by permissions and free space. */
 const seemsWritable = (path: string): boolean => {
   try {
     accessSync(path, constants.W_OK)
     const { bavail, bsize } = statfsSync(dirname(path))
-    return bavail * bsize >= ampleBytes
+    return bavail * bsize >= minFreeBytes
   } catch {
     return false
   }
 }
 
-/** Health of the database at `path`. */
+/** Makes the health check of the database at `path`. */
 export const make = (path: string) => {
   let didWriteFail = false
 
-  /** Writes only where there is reason to doubt, as each write costs a sync. Otherwise takes and releases the write lock. */
+  /** Takes the write lock. Writes only after a failed write or with little free space, since a write costs a sync. */
   const assertWritable = (write: Database["Type"]["write"]) =>
     Effect.suspend(() =>
       didWriteFail || !seemsWritable(path)
@@ -56,12 +56,12 @@ export const make = (path: string) => {
     )
 
   return {
-    /** Has `check` try a write until one succeeds. After a lock it need not: it takes the lock in any case. */
+    /** Makes `check` write until a write succeeds. Ignores lock errors, since `check` always takes the lock. */
     noteWriteError: (error: unknown) =>
       Effect.sync(() => {
         if (isSqlError(error) && !isBusy(error)) didWriteFail = true
       }),
-    /** Fails when reads would, over the connection that serves them or a new one as a long list opens, or writes would. */
+    /** Fails if reads fail, over the reader's connection or a new one as for long lists, or if writes fail. */
     check: (
       { read, write }: Database["Type"],
       openSnapshot: Database["Type"]["snapshot"]

@@ -6,8 +6,8 @@ const jsonObject = (names: ReadonlyArray<string>) =>
 const requiredColumns = columns.filter((name) => !optionalColumns.includes(name))
 
 /**
- * A row's record as JSON text: what is NULL is left out, as json_patch does with nulls (RFC 7396). Most records have
- * no optional field; for those the faster form.
+ * SQL expression: a row of `vms` as JSON text without NULLs, which json_patch removes (RFC 7396). A record without optional
+ * fields takes the faster form.
  */
 export const recordJson = `CASE WHEN coalesce(${optionalColumns.map((name) => `vms.${name}`).join(", ")}) IS NULL
   THEN ${jsonObject(requiredColumns)} ELSE json_patch('{}', ${jsonObject(columns)}) END`

@@ -10,13 +10,13 @@ import type { Database } from "./Database.js"
 import type { Query } from "./SqliteConnection.js"
 import { recordJson } from "./VmJsonSqlite.js"
 
-/** Records of one chunk: a millisecond's work, which blocks the event loop. */
+/** Records per chunk. Reading one takes about a millisecond and blocks the event loop. */
 const chunkSize = 1000
 
 /**
- * How SQLite finds the records of a filter: through the filter's index, after which it sorts all of them, or along the
- * list's order, where it reads records that don't match too. A unary `+` keeps a column's index from being used
- * (https://sqlite.org/optoverview.html, 5).
+ * How SQLite finds the records of a filter. `filterIndex` reads the filter's index and sorts all matches. `listOrder` reads
+ * the index of the list's order and skips what does not match; a unary `+` keeps SQLite from using a column's index
+ * (https://sqlite.org/optoverview.html §5).
  */
 type Plan = "filterIndex" | "listOrder"
 
@@ -33,7 +33,7 @@ const where = ({ cursor, role, state }: VmSelection, plan: Plan): Query => {
   ]
 }
 
-/** Rows in the order of the list, which is that of `idx_vms_created_at`. */
+/** Rows in the order of lists, which is that of `idx_vms_created_at`. */
 const newestFirst = (selected: string, selection: VmSelection, plan: Plan, limit: number, offset = 0): Query => {
   const [condition, values] = where(selection, plan)
   const text = `SELECT ${selected} FROM vms ${condition} ORDER BY created_at DESC, rowid DESC LIMIT ? OFFSET ?`
@@ -52,15 +52,15 @@ interface PageRow extends VmRow {
   readonly sequence: number
 }
 
-/** Records as JSON text between `open` and `close`; `separator` goes before them unless there are none. */
+/** Records as JSON text between `open` and `close`, preceded by `separator` unless there are none. */
 const chunk = (open: string, separator: string, close: string, [records, values]: Query): Query => [
   `SELECT CAST(? || coalesce(? || group_concat(json, ','), '') || ? AS BLOB) AS json FROM (${records})`,
   [open, separator, close, ...values]
 ]
 
-/** How the records of one SQLite database are listed. */
+/** `list` and `listJson` of the store over SQLite. */
 export const make = ({ read, snapshot }: Database["Type"]): Pick<VmStore["Type"], "list" | "listJson"> => {
-  /** A filter that matches few records is fastest through its index; any other would sort too many. */
+  /** The filter's index is faster if at most one chunk of records matches; beyond that, sorting costs more. */
   const planFor = (selection: VmSelection): Effect.Effect<Plan, StoreUnavailable> =>
     selection.role === undefined && selection.state === undefined
       ? Effect.succeed("listOrder")
@@ -78,7 +78,7 @@ export const make = ({ read, snapshot }: Database["Type"]): Pick<VmStore["Type"]
       }
     })
 
-  /** The chunks of a list of any length, all read from one snapshot. */
+  /** A list of any length in chunks, read from one snapshot. */
   const stream = (selection: VmSelection): Stream.Stream<Uint8Array, StoreUnavailable> =>
     Stream.unwrapScoped(
       Effect.map(snapshot, (readSnapshot) =>

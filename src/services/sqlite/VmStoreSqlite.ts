@@ -11,11 +11,11 @@ import { Database } from "./Database.js"
 import type { Query } from "./SqliteConnection.js"
 import * as VmListSqlite from "./VmListSqlite.js"
 
-/** The record with that id or else that name: two look-ups in an index, the second only where the first finds nothing. */
+/** The record with that id, else with that name: one index look-up, or two. */
 const select = `SELECT ${columns.join(", ")} FROM vms
   WHERE rowid = coalesce((SELECT rowid FROM vms WHERE id = ?), (SELECT rowid FROM vms WHERE name = ?))`
 
-// Both answers are one index look-up. The search for a gap runs only once the highest CID is in use.
+// Index look-ups. The search for a gap runs only when the highest CID is in use.
 const nextCid = ({ max, min }: CidRange) => `CASE
   WHEN (SELECT max(cid) FROM vms) IS NULL THEN ${min}
   WHEN (SELECT max(cid) FROM vms) < ${max} THEN (SELECT max(cid) FROM vms) + 1
@@ -27,12 +27,12 @@ const nextCid = ({ max, min }: CidRange) => `CASE
   )
 END`
 
-/** What a new record has, besides its CID. */
-const given = ["id", "name", "role", "state", "vcpu_count", "mem_size_mib", "created_at", "updated_at"] as const
+/** The columns of a new record, without its CID. */
+const insertColumns = ["id", "name", "role", "state", "vcpu_count", "mem_size_mib", "created_at", "updated_at"] as const
 
-/** Writes the record and gives back its CID; nothing, where the name is taken or no CID is free. */
-const insert = (cids: CidRange) => `INSERT INTO vms (${given.join(", ")}, cid)
-  SELECT ${given.map(() => "?").join(", ")}, next.cid FROM (SELECT ${nextCid(cids)} AS cid) AS next
+/** Inserts the record and returns its CID; no row if the name is taken or no CID is free. */
+const insert = (cids: CidRange) => `INSERT INTO vms (${insertColumns.join(", ")}, cid)
+  SELECT ${insertColumns.map(() => "?").join(", ")}, next.cid FROM (SELECT ${nextCid(cids)} AS cid) AS next
   WHERE next.cid IS NOT NULL
   ON CONFLICT (name) DO NOTHING
   RETURNING cid`
@@ -44,14 +44,14 @@ const find = <E>(read: (query: Query) => Effect.Effect<ReadonlyArray<VmRow>, E>,
   Effect.flatMap(read([select, [nameOrId, nameOrId]]), ([row]): Effect.Effect<Vm, NotFound | StoreUnavailable> => {
     if (row === undefined) return NotFound.vm(nameOrId)
     if (row.id === nameOrId || row.name === nameOrId) return Effect.succeed(toVm(row))
-    // A damaged index leads to another record. Acting on that one would be worse than not acting.
+    // A damaged index returned another record.
     return Effect.zipRight(
       Effect.logError(`store: the database's index is damaged: ${preview(nameOrId)} leads to another record`),
       new StoreUnavailable({ message: "the database is damaged" })
     )
   })
 
-/** Records in the SQLite database that `Database` has opened. */
+/** Keeps VM records in SQLite. `cids` limits the CIDs, for tests. */
 export const layer = (options?: { readonly cids?: CidRange }) =>
   Layer.effect(
     VmStore,
@@ -66,8 +66,8 @@ export const layer = (options?: { readonly cids?: CidRange }) =>
             Effect.gen(function* () {
               const now = Math.floor((yield* Clock.currentTimeMillis) / 1000)
               const vm = newVm(params, crypto.randomUUID(), cids.min, now)
-              const [made] = yield* run<{ cid: number }>([insertText, given.map((column) => vm[column])])
-              if (made !== undefined) return { ...vm, cid: made.cid }
+              const [inserted] = yield* run<{ cid: number }>([insertText, insertColumns.map((column) => vm[column])])
+              if (inserted !== undefined) return { ...vm, cid: inserted.cid }
               const taken = yield* run([isNameTaken, [params.name]])
               return yield* taken.length > 0 ? Conflict.nameTaken(params.name) : Conflict.noFreeCid()
             })

@@ -24,28 +24,28 @@ import {
 const count = "SELECT (SELECT count(*) FROM vms) AS vms, (SELECT count(*) FROM settings) AS settings"
 const settings = `SELECT json_object(${tables.settings.map((name) => `'${name}', ${name}`).join(", ")}) AS json
   FROM settings ORDER BY key`
-const records = `SELECT rowid AS place, ${recordJson} AS json FROM vms WHERE rowid > ? ORDER BY rowid LIMIT ${batchSize}`
+const records = `SELECT rowid AS sequence, ${recordJson} AS json FROM vms WHERE rowid > ? ORDER BY rowid LIMIT ${batchSize}`
 
 const insertInto = (table: keyof typeof tables) =>
   `INSERT INTO ${table} (${tables[table].join(", ")})
   SELECT ${tables[table].map((name) => `value ->> '$.${name}'`).join(", ")} FROM json_each(?) ORDER BY key`
 const inserts = { settings: insertInto("settings"), vms: insertInto("vms") }
 
-/** A database file, read and filled over one connection. */
-const over = (path: string, run: Run): TransferTarget => {
-  const ask = <A>(text: string, parameters: ReadonlyArray<unknown> = []) =>
+/** A database file, over one connection. */
+const makeTarget = (path: string, run: Run): TransferTarget => {
+  const execute = <A>(text: string, parameters: ReadonlyArray<unknown> = []) =>
     Effect.mapError(run<A>([text, parameters]), toOpenError(path))
   const textsOf = (rows: ReadonlyArray<{ readonly json: string }>) => rows.map(({ json }) => json)
   return {
     identity: fileIdentity(path) ?? path,
-    counts: Effect.map(ask<{ vms: number; settings: number }>(count), ([row]) => row ?? { vms: 0, settings: 0 }),
-    settings: Effect.map(ask<{ json: string }>(settings), textsOf),
+    counts: Effect.map(execute<{ vms: number; settings: number }>(count), ([row]) => row ?? { vms: 0, settings: 0 }),
+    settings: Effect.map(execute<{ json: string }>(settings), textsOf),
     records: Stream.unfoldEffect(Number.MIN_SAFE_INTEGER, (after) =>
-      Effect.map(ask<{ place: number; json: string }>(records, [after]), (rows) =>
-        Option.map(Option.fromNullable(rows.at(-1)), ({ place }) => [textsOf(rows), place] as const)
+      Effect.map(execute<{ sequence: number; json: string }>(records, [after]), (rows) =>
+        Option.map(Option.fromNullable(rows.at(-1)), ({ sequence }) => [textsOf(rows), sequence] as const)
       )
     ),
-    insert: (table, rows) => Effect.asVoid(ask(inserts[table], [`[${rows.join(",")}]`]))
+    insert: (table, rows) => Effect.asVoid(execute(inserts[table], [`[${rows.join(",")}]`]))
   }
 }
 
@@ -54,11 +54,11 @@ const source = (path: string) =>
     yield* check(path, "--from")
     const run = yield* reserveExecutor(yield* openForReading(path))
     yield* run(["BEGIN", []])
-    return over(path, run)
+    return makeTarget(path, run)
   }).pipe(Effect.mapError(toOpenError(path)))
 
-/** Refuses a file that is not to be filled, before anything is done to it. */
-const checkTarget = (path: string, { identity }: TransferSource) =>
+/** Fails if a file is the source, is no Nexus database or has an older schema. Changes nothing. */
+const assertFillable = (path: string, { identity }: TransferSource) =>
   Effect.gen(function* () {
     if (!existsSync(path)) return
     if (fileIdentity(path) === identity) return yield* sameDatabaseError(path)
@@ -71,14 +71,14 @@ const checkTarget = (path: string, { identity }: TransferSource) =>
     }
   })
 
-/** A SQLite file as an end of a migration. */
-export const end = (path: string): TransferBackend => ({
+/** A SQLite file as the source or target of a transfer. */
+export const make = (path: string): TransferBackend => ({
   source: source(path),
   fill: (from, use) =>
     Effect.gen(function* () {
-      yield* checkTarget(path, from)
+      yield* assertFillable(path, from)
       const run = yield* reserveExecutor(yield* openDatabase(path))
-      const target = over(path, run)
+      const target = makeTarget(path, run)
       return yield* retryBusy(transaction(run, Effect.zipRight(assertEmpty(path, target), use(target))))
     }).pipe(Effect.scoped, Effect.mapError(toOpenError(path)))
 })

@@ -4,42 +4,42 @@ import * as Stream from "effect/Stream"
 import { yieldToEventLoop } from "../../runtime/EventLoop.js"
 import { DatabaseOpenError } from "../DatabaseOpenError.js"
 import { type DatabaseTarget, formatTarget } from "../DatabaseTarget.js"
-import * as MigrationPostgres from "./PostgresBackend.js"
-import * as MigrationSqlite from "./SqliteBackend.js"
+import * as PostgresBackend from "./PostgresBackend.js"
+import * as SqliteBackend from "./SqliteBackend.js"
 import type { TransferBackend, TransferSource, TransferTarget } from "./TransferBackend.js"
 
-/** Hears how many of all VMs have been dealt with. */
-type OnProgress = (doing: "Copying" | "Verifying", done: number, total: number) => Effect.Effect<void>
+/** Called with the number of VMs done and their total. */
+type OnProgress = (action: "Copying" | "Verifying", done: number, total: number) => Effect.Effect<void>
 
-const backendOf = (choice: DatabaseTarget): TransferBackend =>
-  choice._tag === "File" ? MigrationSqlite.end(choice.path) : MigrationPostgres.end(choice.target)
+const makeBackend = (target: DatabaseTarget): TransferBackend =>
+  target._tag === "Sqlite" ? SqliteBackend.make(target.path) : PostgresBackend.make(target.server)
 
-/** Engines write one value in more than one way. */
+/** JSON in one notation: engines escape characters and write numbers differently. */
 const canonical = (row: string): string => `${JSON.stringify(JSON.parse(row))}\n`
 
-/** Reads a database to its end, and hands on what it holds; gives back what sums that up. */
+/** Reads all rows, passes them to `insert` and returns their counts and SHA-256. */
 const checksumRows = (
   { records, settings }: TransferSource,
-  handOn: TransferTarget["insert"],
-  tell: (vms: number) => Effect.Effect<void>
+  insert: TransferTarget["insert"],
+  onProgress: (vms: number) => Effect.Effect<void>
 ) =>
   Effect.gen(function* () {
     const hash = createHash("sha256")
-    const take: TransferTarget["insert"] = (table, rows) =>
+    const addRows: TransferTarget["insert"] = (table, rows) =>
       Effect.suspend(() => {
         for (const row of rows) hash.update(canonical(row))
-        return handOn(table, rows)
+        return insert(table, rows)
       })
     const found = yield* settings
-    yield* take("settings", found)
+    yield* addRows("settings", found)
     let vms = 0
-    yield* tell(vms)
+    yield* onProgress(vms)
     yield* Stream.runForEach(records, (rows) =>
       Effect.gen(function* () {
-        yield* take("vms", rows)
+        yield* addRows("vms", rows)
         vms += rows.length
-        yield* tell(vms)
-        // A signal is heard in between.
+        yield* onProgress(vms)
+        // Lets signal handlers run.
         yield* yieldToEventLoop
       })
     )
@@ -47,32 +47,32 @@ const checksumRows = (
   })
 
 /**
- * Copies every record and setting of one database into another that is empty, as they are at one moment: with their ids,
- * CIDs and times, and in the order in which they were inserted. What was written is read back and compared before it is
- * committed: it is there whole or not at all. Gives back the number of VMs.
+ * Copies all VMs and settings of one database, from one snapshot, into an empty one. Ids, CIDs, times and the order of
+ * inserts stay. Reads the copy back and compares checksums before the commit: all rows are there, or none. Returns the
+ * number of VMs.
  */
 export const migrate = (
   from: DatabaseTarget,
   to: DatabaseTarget,
-  tell: OnProgress
+  onProgress: OnProgress
 ): Effect.Effect<number, DatabaseOpenError> =>
   Effect.gen(function* () {
-    const source = yield* backendOf(from).source
-    return yield* backendOf(to).fill(source, (target) =>
+    const source = yield* makeBackend(from).source
+    return yield* makeBackend(to).fill(source, (target) =>
       Effect.gen(function* () {
         const counts = yield* source.counts
-        const read = yield* checksumRows(source, target.insert, (vms) => tell("Copying", vms, counts.vms))
+        const read = yield* checksumRows(source, target.insert, (vms) => onProgress("Copying", vms, counts.vms))
         const written = yield* checksumRows(
           target,
           () => Effect.void,
-          (vms) => tell("Verifying", vms, counts.vms)
+          (vms) => onProgress("Verifying", vms, counts.vms)
         )
-        const isWhole =
+        const isComplete =
           read.checksum === written.checksum &&
           [read, written, yield* target.counts].every(
             ({ settings, vms }) => vms === counts.vms && settings === counts.settings
           )
-        if (isWhole) return counts.vms
+        if (isComplete) return counts.vms
         return yield* new DatabaseOpenError({
           message: `what ${formatTarget(to)} made of it is not what ${formatTarget(from)} holds: nothing of it was kept`
         })

@@ -4,38 +4,38 @@ import type * as Stream from "effect/Stream"
 import { Vm } from "../../domain/Vm.js"
 import { DatabaseOpenError } from "../DatabaseOpenError.js"
 
-/** The tables that are copied, and the columns of their rows in the order that a row's JSON has them. */
+/** The tables to copy, with their columns in the order of a row's JSON fields. */
 export const tables = { settings: ["key", "value", "type"], vms: Object.keys(Vm.fields) } as const
 type TableName = keyof typeof tables
 
-/** Rows, each as JSON text: what is NULL is left out, and whatever engine they are of, the fields come in one order. */
+/** Rows as JSON texts without NULLs. The order of fields is that of `tables`, whatever the engine. */
 type Rows = ReadonlyArray<string>
 
-/** Rows that are read or written at once. */
+/** Rows per read or insert. */
 export const batchSize = 500
 
-/** A database that is read as of one moment. */
+/** A database, read from one snapshot. */
 export interface TransferSource {
-  /** What this database has and no other, however it was named. */
+  /** Equal only for the same database, even under another path or URL. */
   readonly identity: string
   readonly counts: Effect.Effect<Readonly<Record<TableName, number>>, DatabaseOpenError>
-  /** By their keys. */
+  /** Ordered by key. */
   readonly settings: Effect.Effect<Rows, DatabaseOpenError>
-  /** In the order in which they were inserted, piece by piece. */
+  /** In the order of inserts, in batches of `batchSize`. */
   readonly records: Stream.Stream<Rows, DatabaseOpenError>
 }
 
-/** A database that is filled in one transaction, and shows what that has done so far. */
+/** A database in a write transaction. Its reads see the rows inserted so far. */
 export interface TransferTarget extends TransferSource {
   readonly insert: (table: TableName, rows: Rows) => Effect.Effect<void, DatabaseOpenError>
 }
 
-/** One of a migration's two databases, of whichever engine. */
+/** A database that can be the source or the target of a transfer. */
 export interface TransferBackend {
   readonly source: Effect.Effect<TransferSource, DatabaseOpenError, Scope.Scope>
   /**
-   * Fills this database, whose tables are made if there are none. What was inserted is there once this has succeeded, and
-   * else none of it. Fails when the database is the source, or not empty.
+   * Runs `use` in one transaction on this database, which it commits if `use` succeeds. Creates missing tables. Fails when
+   * the database is the source, or not empty.
    */
   readonly fill: <A>(
     source: TransferSource,
@@ -43,15 +43,15 @@ export interface TransferBackend {
   ) => Effect.Effect<A, DatabaseOpenError>
 }
 
-export const sameDatabaseError = (shown: string) =>
-  new DatabaseOpenError({ message: `${shown} is the database that --from names: give another one with --to` })
+export const sameDatabaseError = (name: string) =>
+  new DatabaseOpenError({ message: `${name} is the database that --from names: give another one with --to` })
 
-/** Refuses a target that holds something. */
-export const assertEmpty = (shown: string, { counts }: TransferTarget): Effect.Effect<void, DatabaseOpenError> =>
+/** Fails unless a target has no rows. `name` is its path or redacted URL. */
+export const assertEmpty = (name: string, { counts }: TransferTarget): Effect.Effect<void, DatabaseOpenError> =>
   Effect.flatMap(counts, ({ settings, vms }) =>
     settings + vms === 0
       ? Effect.void
       : new DatabaseOpenError({
-          message: `${shown} is not empty (VMs: ${vms}, settings: ${settings}): give one that holds nothing with --to`
+          message: `${name} is not empty (VMs: ${vms}, settings: ${settings}): give one that holds nothing with --to`
         })
   )
