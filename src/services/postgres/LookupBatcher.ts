@@ -47,8 +47,12 @@ export const make = ({ execute }: Pick<PostgresDatabase["Type"], "execute">) =>
           for (const { resume } of batch) resume(Effect.failCause(cause))
         },
         onSuccess: (rows) => {
-          const found = new Map(rows.map(({ position, ...row }) => [position, toVm(row)]))
-          for (const [index, { resume }] of batch.entries()) resume(Effect.succeed(found.get(index + 1)))
+          const found = new Map(rows.map(({ position, ...row }) => [position, row]))
+          for (const [index, { resume }] of batch.entries()) {
+            const row = found.get(index + 1)
+            // A row that can't be decoded is a defect of its own caller alone.
+            resume(Effect.sync(() => row && toVm(row)))
+          }
         }
       })
     })
