@@ -1,9 +1,9 @@
-// Measures Nexus beside raw baselines and prints what came of it, goal by goal. A full run writes docs/benchmarks.md and
-// docs/benchmarks.svg too.
+// Measures Nexus against raw baselines and prints each figure with its goal. A full run also writes docs/benchmarks.md
+// and docs/benchmarks.svg.
 //
 // node bench/bench.mjs [--quick] [--check] [--postgres]
 //
-// --postgres measures what needs PostgreSQL alone, and writes nothing.
+// --postgres takes the measurements on PostgreSQL alone, and writes nothing.
 import { writeFileSync } from "node:fs"
 import { parseArgs } from "node:util"
 import { chart } from "./chart.mjs"
@@ -17,8 +17,10 @@ import { measureGrowth } from "./measure-growth.mjs"
 import { measureList } from "./measure-list.mjs"
 import { measureLongList } from "./measure-long-list.mjs"
 import { measureMemory } from "./measure-memory.mjs"
+import { measurePages } from "./measure-pages.mjs"
 import { measurePostgres } from "./measure-postgres.mjs"
 import { measurePostgresGrowth } from "./measure-postgres-growth.mjs"
+import { measureSmallLists } from "./measure-small-lists.mjs"
 import { measureStart } from "./measure-start.mjs"
 import { hasPostgres } from "./postgres.mjs"
 import { postgresGrowthTable, report } from "./report.mjs"
@@ -37,7 +39,7 @@ const { values: flags } = parseArgs({
 const scale = scaleOf(flags.quick)
 
 const limit = setTimeout(() => {
-  console.error("ten minutes are over, and nothing came of it: is the machine busy?")
+  console.error("the benchmark did not end within ten minutes: is the machine busy?")
   process.exit(2)
 }, 600_000)
 
@@ -59,10 +61,20 @@ const fsync = timeFsync()
 
 /** @type {Array<import("./row.mjs").Row>} */
 const rows = []
-const alone = flags.postgres
+const onSqlite = flags.postgres
   ? []
-  : [measureCli, measureStart, measureMemory, measureCreates, measureGets, measureList, measureLongList]
-for (const measure of alone) rows.push(...(await timed(measure.name, measure(scale, generator))))
+  : [
+      measureCli,
+      measureStart,
+      measureMemory,
+      measureCreates,
+      measureGets,
+      measureSmallLists,
+      measurePages,
+      measureList,
+      measureLongList
+    ]
+for (const measure of onSqlite) rows.push(...(await timed(measure.name, measure(scale, generator))))
 const { growth, rows: grown } = flags.postgres
   ? { growth: [], rows: [] }
   : await timed("measureGrowth", measureGrowth(scale, generator))
@@ -79,7 +91,7 @@ clearTimeout(limit)
 const about = machine()
 console.log(about.map(([what, value]) => `${what}: ${value}`).join("\n"))
 console.log(`fdatasync of 4 KiB: ${figure(fsync)} ms\n\n${table(rows)}\n`)
-for (const { path, shows } of rows.filter((row) => flags.postgres || !isMet(row))) console.log(`${path}: ${shows}`)
+for (const { path, details } of rows.filter((row) => flags.postgres || !isMet(row))) console.log(`${path}: ${details}`)
 if (flags.postgres) console.log(`\n${postgresGrowthTable(postgresGrowth)}`)
 
 if (!flags.quick && !flags.postgres) {

@@ -4,7 +4,7 @@ const width = 720
 const height = 440
 const plot = { left: 70, right: 600, top: 30, bottom: 380 }
 
-/** In these colours a line is seen on white and on black. @type {ReadonlyArray<readonly ["create" | "get" | "list", string]>} */
+/** These colours are readable on white and on black. @type {ReadonlyArray<readonly ["create" | "get" | "list", string]>} */
 const lines = [
   ["list", "#d97706"],
   ["create", "#2f81f7"],
@@ -24,7 +24,7 @@ const tick = (exponent) => (10 ** exponent).toLocaleString("en", { maximumFracti
 const range = (from, to) => Array.from({ length: to - from + 1 }, (_, index) => from + index)
 
 /**
- * How calls take longer as records come to be more, both on a logarithmic scale, as an SVG.
+ * The time of a call by the number of records, both on a logarithmic scale, as an SVG.
  *
  * @param {ReadonlyArray<Growth>} growth
  */

@@ -3,7 +3,7 @@ import { join } from "node:path"
 import { folder } from "./processes.mjs"
 import { median } from "./statistics.mjs"
 
-/** What durability costs on this disk, whoever asks for it: milliseconds for one fdatasync after an append of 4 KiB. */
+/** Milliseconds for one fdatasync after an append of 4 KiB: the least that a durable write costs on this disk. */
 export const timeFsync = () => {
   const file = openSync(join(folder, "fsync"), "a")
   const page = Buffer.alloc(4096, 1)

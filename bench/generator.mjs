@@ -5,8 +5,8 @@ import { environment, startNode } from "./processes.mjs"
 /** @typedef {import("./load.mjs").Outcome} Outcome */
 /** @typedef {{ run: (job: Job) => Promise<Outcome>, stop: () => void }} Generator */
 
-/** Longer than any job takes, so that a run ends whatever a server does. */
-const patience = 120_000
+/** Longer than any job takes: a run ends even if a server hangs. */
+const jobTimeoutMillis = 120_000
 
 /**
  * Starts the load generator.
@@ -21,7 +21,7 @@ export const startGenerator = () => {
   return {
     run: (job) =>
       new Promise((resolve, reject) => {
-        const late = setTimeout(() => reject(new Error("a job of the load generator takes too long")), patience)
+        const late = setTimeout(() => reject(new Error("a job of the load generator takes too long")), jobTimeoutMillis)
         child.once("message", (/** @type {{ outcome: Outcome } | { error: string }} */ message) => {
           clearTimeout(late)
           if ("error" in message) reject(new Error(message.error))

@@ -1,4 +1,4 @@
-// What `nexusctl vm list` is measured against: the least that Node.js can do to show the same.
+// The baseline of `nexusctl vm list`: the least that Node.js needs to print the same.
 //
 // node get.cjs PORT
 const { get } = require("node:http")

@@ -1,5 +1,5 @@
-// The load generator, a process of its own: keep-alive connections that send requests made beforehand, each its next as
-// soon as the last was answered. It takes one job after the other over IPC.
+// The load generator, a separate process. Its keep-alive connections send ready-made requests, each the next one as soon
+// as the last was answered. Jobs arrive one at a time over IPC.
 import { connect } from "node:net"
 import { ResponseReader } from "./response-reader.mjs"
 import { median } from "./statistics.mjs"
@@ -12,7 +12,7 @@ import { median } from "./statistics.mjs"
  * @property {number} status that every answer must have
  * @property {number} [count] of requests, all of `requests` once by default
  * @property {number} [millis] to send requests for, instead of a count
- * @property {string} [beside] a request whose answer takes long: `requests` are sent for as long as it is under way
+ * @property {string} [longRequest] a request whose answer takes long: `requests` are sent until it ends
  *
  * @typedef {object} Outcome
  * @property {number} answers
@@ -20,12 +20,12 @@ import { median } from "./statistics.mjs"
  * @property {number} median milliseconds from a request to the end of its answer
  * @property {number} longest
  * @property {number} bodyBytes of the last answer
- * @property {number} busy the part of the time that the load generator computed; below 1 it held up nobody
- * @property {{ millis: number, bodyBytes: number }} [beside]
+ * @property {number} busy the share of the time that the load generator computed; below 1 it was not the bottleneck
+ * @property {{ millis: number, bodyBytes: number }} [longAnswer]
  */
 
 /**
- * One connection with a request under way at most.
+ * Opens a connection that has at most one request in flight.
  *
  * @param {number} port
  * @param {(status: number, bodyBytes: number) => void} onAnswer
@@ -39,7 +39,7 @@ const open = (port, onAnswer) =>
       port,
       noDelay: true,
       onread: {
-        // Read into the same memory again and again: nobody keeps it.
+        // Every read reuses this memory: the reader keeps nothing.
         buffer: Buffer.allocUnsafe(64 * 1024),
         callback: (length, bytes) => {
           reader.read(/** @type {Buffer} */ (bytes), length)
@@ -68,13 +68,13 @@ const run = (job) =>
   new Promise((resolve, reject) => {
     const requests = job.requests.map((request) => toBytes(request, job.port))
     const wanted = job.count ?? requests.length
-    const isTimed = job.millis !== undefined || job.beside !== undefined
+    const isTimed = job.millis !== undefined || job.longRequest !== undefined
     /** @type {Array<number>} */
     const waits = []
     /** @type {Array<import("node:net").Socket>} */
     const sockets = []
-    /** @type {Outcome["beside"]} */
-    let beside
+    /** @type {Outcome["longAnswer"]} */
+    let longAnswer
     let sent = 0
     let underWay = 0
     let lastBytes = 0
@@ -82,7 +82,7 @@ const run = (job) =>
     let cpu = process.cpuUsage()
 
     const isOver = () => {
-      if (job.beside !== undefined) return beside !== undefined
+      if (job.longRequest !== undefined) return longAnswer !== undefined
       return isTimed ? performance.now() - begun >= (job.millis ?? 0) : sent >= wanted
     }
 
@@ -97,7 +97,7 @@ const run = (job) =>
         longest: waits.reduce((longest, wait) => Math.max(longest, wait), 0),
         bodyBytes: lastBytes,
         busy: (system + user) / 1000 / millis,
-        ...(beside && { beside })
+        ...(longAnswer && { longAnswer })
       })
     }
 
@@ -109,7 +109,7 @@ const run = (job) =>
         if (status !== job.status) return reject(new Error(`answered with ${status}, not ${job.status}`))
         underWay--
         if (!isOver()) return next()
-        // Let go at once: a server may close what lies idle while others are still waiting.
+        // Closed at once: a server may close an idle connection, which would be an error.
         close(socket)
         if (underWay === 0) finish()
       })
@@ -129,10 +129,10 @@ const run = (job) =>
     }
 
     /** @param {string} request */
-    const besideWorker = async (request) => {
+    const longWorker = async (request) => {
       const socket = await open(job.port, (status, bodyBytes) => {
         if (status !== 200) return reject(new Error(`the list was answered with ${status}`))
-        beside = { millis: performance.now() - begun, bodyBytes }
+        longAnswer = { millis: performance.now() - begun, bodyBytes }
       })
       socket.on("close", () => reject(new Error("the server closed the list's connection")))
       sockets.push(socket)
@@ -143,7 +143,7 @@ const run = (job) =>
       const others = await Promise.all(
         Array.from({ length: Math.min(job.connections, isTimed ? 1e9 : wanted) }, worker)
       )
-      const starts = job.beside === undefined ? others : [await besideWorker(job.beside), ...others]
+      const starts = job.longRequest === undefined ? others : [await longWorker(job.longRequest), ...others]
       begun = performance.now()
       cpu = process.cpuUsage()
       for (const go of starts) go()

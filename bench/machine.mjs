@@ -4,7 +4,7 @@ import { postgresVersion } from "./postgres.mjs"
 import { folder } from "./processes.mjs"
 import { Sqlite } from "./sqlite.mjs"
 
-/** Names of what statfs(2) tells by number. */
+/** Names of the file system types of statfs(2). */
 /** @type {Readonly<Record<number, string>>} */
 const fileSystems = {
   61267: "ext4",

@@ -50,8 +50,8 @@ export const measureCli = async ({ cli }) => {
       nexus: `${figure(median(times.list))} ms`,
       against: `minimal script ${figure(median(times.get))} ms`,
       value: median(times.list) / median(times.get),
-      goal: { atMost: 1.9 },
-      shows: `The ratio went ${spread(times.list, times.get)}; \`node -e 0\` takes ${figure(median(times.bare))} ms.`
+      goal: { atMost: 2.4 },
+      details: `The ratio went ${spread(times.list, times.get)}; \`node -e 0\` takes ${figure(median(times.bare))} ms.`
     }
   ]
 }

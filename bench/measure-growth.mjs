@@ -6,7 +6,7 @@ import { alternate, figure, median, spread } from "./statistics.mjs"
 /** @typedef {{ records: number, create: number, get: number, list: number }} Growth milliseconds, of one client */
 
 /**
- * How calls take longer as records come to be more. What a round creates it takes away again.
+ * The time of calls by the number of records. Each round deletes the records it created.
  *
  * @param {import("./scale.mjs").Scale} scale
  * @param {import("./generator.mjs").Generator} generator
@@ -63,7 +63,7 @@ export const measureGrowth = async ({ growth: { burst, charted, rounds, sizes, w
       nexus: `${figure(median(long))} ms`,
       against: `at ${few} records ${figure(median(short))} ms`,
       value: median(long) / median(short),
-      shows: `The ratio went ${spread(long, short)}.`
+      details: `The ratio went ${spread(long, short)}.`
     }
   }
   return {

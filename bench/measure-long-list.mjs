@@ -8,7 +8,7 @@ const records = 100_000
 const connections = 4
 
 /**
- * Each round is a new process, since one that has sent a long list keeps what it took for the next.
+ * Each round starts a new process: after a long list a process keeps the memory for the next one.
  *
  * @param {import("./scale.mjs").Scale} scale
  * @param {import("./generator.mjs").Generator} generator
@@ -24,16 +24,16 @@ export const measureLongList = async ({ longList: { lists, rounds } }, generator
     const before = memory(pid)
     const peak = watchPeak(pid)
     const taken = []
-    for (let list = 0; list < lists; list++) taken.push(await generator.run({ ...gets, beside: listRequest }))
+    for (let list = 0; list < lists; list++) taken.push(await generator.run({ ...gets, longRequest: listRequest }))
     const grown = peak() - before
     await stop()
-    const bytes = taken[0]?.beside?.bodyBytes ?? Number.NaN
+    const bytes = taken[0]?.longAnswer?.bodyBytes ?? Number.NaN
     return {
       bytes,
       growth: grown / bytes,
       longest: Math.max(...taken.map(({ longest }) => longest)),
       calm: calm.longest,
-      millis: median(taken.map(({ beside }) => beside?.millis ?? Number.NaN))
+      millis: median(taken.map(({ longAnswer }) => longAnswer?.millis ?? Number.NaN))
     }
   }
   const { nexus, raw } = await alternate(rounds, {
@@ -58,18 +58,18 @@ export const measureLongList = async ({ longList: { lists, rounds } }, generator
       against: `the response, ${size}`,
       value: middle(nexus, "growth"),
       goal: { atMost: 3 },
-      shows: `Lists one after the other: ${lists}; the growth is the peak's. The raw server grows by ${growth(raw)}.`
+      details: `Lists one after the other: ${lists}; the growth is the peak's. The raw server grows by ${growth(raw)}.`
     },
     {
-      path: "longest wait of a GET beside it",
+      path: "longest wait of a GET during such a list",
       nexus: `${figure(longest(nexus))} ms`,
       against: `raw server ${figure(longest(raw))} ms`,
       value: longest(nexus),
       unit: " ms",
       goal: { atMost: 50 },
-      shows:
-        `Lists sent: ${rounds * lists}; with no list under way the longest wait is ` +
-        `${figure(middle(nexus, "calm"))} ms. The list takes ${figure(middle(nexus, "millis"))} ms beside these GETs, ` +
+      details:
+        `Lists sent: ${rounds * lists}; without a list the longest wait is ` +
+        `${figure(middle(nexus, "calm"))} ms. The list takes ${figure(middle(nexus, "millis"))} ms during these GETs, ` +
         `the raw server's ${figure(middle(raw, "millis"))} ms.`
     }
   ]

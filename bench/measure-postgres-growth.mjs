@@ -7,7 +7,7 @@ import { alternate, figure, median, spread } from "./statistics.mjs"
 /** @typedef {{ records: number, create: number, get: number }} PostgresGrowth milliseconds, of one client */
 
 /**
- * How calls take longer as records in PostgreSQL come to be more. What a round creates it takes away again.
+ * The time of calls by the number of records in PostgreSQL. Each round deletes the records it created.
  *
  * @param {import("./scale.mjs").Scale} scale
  * @param {import("./generator.mjs").Generator} generator
@@ -70,7 +70,7 @@ export const measurePostgresGrowth = async ({ postgresGrowth: { creates, gets, r
       nexus: `${figure(median(long))} ms`,
       against: `at ${few.toLocaleString("en")} records ${figure(median(short))} ms`,
       value: median(long) / median(short),
-      shows: `The ratio went ${spread(long, short)}.`
+      details: `The ratio went ${spread(long, short)}.`
     }
   }
   return {

@@ -20,7 +20,7 @@ const counts = [1, 2, 4]
 /** @param {ReadonlyArray<number>} values */
 const sum = (values) => values.reduce((total, value) => total + value, 0)
 
-/** Milliseconds that all cores together have had, and that they have computed, whoever for. */
+/** Milliseconds of all cores together since boot, and how many of them they computed, for any process. */
 const machineTime = () => {
   const times = cpus().map((core) => core.times)
   const all = sum(times.flatMap((one) => Object.values(one)))
@@ -28,8 +28,8 @@ const machineTime = () => {
 }
 
 /**
- * What several daemons on one PostgreSQL do, beside as many raw servers on the same, and what one does beside one on
- * SQLite. The clients are as many each time, spread over the servers.
+ * Several daemons on one PostgreSQL against as many raw servers, and one daemon against one on SQLite. The number of
+ * clients is the same each time, spread over the servers.
  *
  * @param {import("./scale.mjs").Scale} scale
  * @returns {Promise<ReadonlyArray<import("./row.mjs").Row>>}
@@ -132,7 +132,7 @@ export const measurePostgres = async ({ postgres: { each, millis, profiled, roun
   /** @param {number} count */
   const named = (count) => (count === 1 ? "one daemon" : `${count} daemons`)
 
-  const beside = ["creates", "gets"].flatMap((what) =>
+  const againstRaw = ["creates", "gets"].flatMap((what) =>
     counts.map((count) => {
       const [nexus, other] = [`nexus ${what} ${count}`, `raw ${what} ${count}`]
       return {
@@ -140,7 +140,8 @@ export const measurePostgres = async ({ postgres: { each, millis, profiled, roun
         nexus: `${figure(median(rates(nexus)))}/s`,
         against: `as many raw servers on pg ${figure(median(rates(other)))}/s`,
         value: median(rates(nexus)) / median(rates(other)),
-        shows:
+        ...(count === 1 && { goal: { atLeast: what === "creates" ? 0.61 : 0.9 } }),
+        details:
           `The ratio went ${spread(rates(nexus), rates(other))}. One of these costs Nexus ${costs(nexus)}; ` +
           `the raw servers ${costs(other)}.`
       }
@@ -148,14 +149,14 @@ export const measurePostgres = async ({ postgres: { each, millis, profiled, roun
   )
   const [one, all, file] = ["nexus creates 1", `nexus creates ${most}`, "sqlite gets"]
   return [
-    ...beside,
+    ...againstRaw,
     {
       path: `PostgreSQL: creates, ${named(most)}`,
       nexus: `${figure(median(rates(all)))}/s`,
       against: `one daemon ${figure(median(rates(one)))}/s`,
       value: median(rates(all)) / median(rates(one)),
       goal: { atLeast: 1.5 },
-      shows:
+      details:
         `The ratio went ${spread(rates(all), rates(one))}. With one daemon a create costs ${costs(one)}; ` +
         `with ${most} it costs ${costs(all)}. Once no core is idle, more daemons bring nothing: the raw servers went from ` +
         `${figure(median(rates("raw creates 1")))}/s to ${figure(median(rates(`raw creates ${most}`)))}/s.${profiles.creates}`
@@ -166,7 +167,7 @@ export const measurePostgres = async ({ postgres: { each, millis, profiled, roun
       against: `one daemon on SQLite ${figure(median(rates(file)))}/s`,
       value: median(rates("nexus gets 1")) / median(rates(file)),
       goal: { atLeast: 0.7 },
-      shows:
+      details:
         `The ratio went ${spread(rates("nexus gets 1"), rates(file))}. On PostgreSQL a get costs ` +
         `${costs("nexus gets 1")}; on SQLite ${typical(file, "server")} µs of computing in nexusd.${profiles.gets}`
     }

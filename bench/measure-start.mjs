@@ -24,8 +24,8 @@ export const measureStart = async ({ start }) => {
       nexus: `${figure(median(times.nexus))} ms`,
       against: `raw server ${figure(median(times.raw))} ms`,
       value: median(times.nexus) / median(times.raw),
-      goal: { atMost: 2.2 },
-      shows: `The ratio went ${spread(times.nexus, times.raw)}.`
+      goal: { atMost: 2.4 },
+      details: `The ratio went ${spread(times.nexus, times.raw)}.`
     }
   ]
 }

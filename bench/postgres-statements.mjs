@@ -4,7 +4,7 @@ import { startNexusd } from "./servers.mjs"
 /** @typedef {{ find: string, insert: string }} Statements */
 
 /**
- * What nexusd asks PostgreSQL for a get and for a create, as PostgreSQL heard it.
+ * Reads nexusd's statements of a get and a create from pg_stat_activity.
  *
  * @param {import("./postgres.mjs").Postgres} postgres
  * @returns {Promise<Statements>}

@@ -72,7 +72,7 @@ export const startPostgres = async () => {
   run(folder, "initdb", ["-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"])
   const port = await freePort()
   const settings = ["listen_addresses=", `port=${port}`, `unix_socket_directories=${folder}`, "max_connections=200"]
-  // What was asked is read whole, to be asked by another.
+  // pg_stat_activity shows statements whole: the raw server uses them too.
   settings.push("track_activity_query_size=16kB")
   const options = settings.map((setting) => `-c ${setting}`).join(" ")
   run(folder, "pg_ctl", ["start", "-w", "-D", data, "-o", options, "-l", join(folder, "log")])
@@ -103,7 +103,7 @@ export const startPostgres = async () => {
     )
   }
   let made = 0
-  /** Makes an empty database, and gives back its name. */
+  /** Makes an empty database and returns its name. */
   const database = async () => {
     const name = `bench_${++made}`
     await query("postgres", `CREATE DATABASE ${name}`)

@@ -10,25 +10,25 @@ const status = (pid, field) => {
 }
 
 /**
- * The memory that a process has, in bytes.
+ * The resident memory of a process, in bytes.
  *
  * @param {number} pid
  */
 export const memory = (pid) => status(pid, "VmRSS")
 
 /**
- * Begins to watch for the most memory that a process has from now on.
+ * Resets the peak of a process's memory; the function returned reads it, in bytes.
  *
  * @param {number} pid
  */
 export const watchPeak = (pid) => {
-  // proc(5): sets the peak back to what it has now.
+  // proc(5): resets VmHWM to the present VmRSS.
   writeFileSync(`/proc/${pid}/clear_refs`, "5")
   return () => status(pid, "VmHWM")
 }
 
 /**
- * Milliseconds that all threads of a process have computed, in steps of 10.
+ * Milliseconds of CPU that all threads of a process have used, in steps of 10.
  *
  * @param {number} pid
  */

@@ -2,20 +2,20 @@ import { spawn } from "node:child_process"
 import { mkdtempSync, rmSync } from "node:fs"
 import { join } from "node:path"
 
-/** Where everything is kept while it is measured. Not /tmp: where that is memory, making a write durable is free. */
+/** The folder of all databases. Not /tmp, which may be memory, where durable writes are free. */
 export const folder = mkdtempSync(join(process.env["TMPDIR"] ?? "/var/tmp", "nexus-bench-"))
 
 /** @type {Set<import("node:child_process").ChildProcess>} */
 const living = new Set()
 
-// However a run ends, nothing of it stays.
+// An aborted run leaves neither processes nor files.
 process.on("exit", () => {
   for (const child of living) child.kill("SIGKILL")
   rmSync(folder, { recursive: true, force: true, maxRetries: 10 })
 })
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => process.exit(130))
 
-/** What a child sees of the environment: no settings of whoever runs this. */
+/** The environment of children, without the user's settings. */
 export const environment = {
   PATH: process.env["PATH"],
   HOME: folder,

@@ -33,7 +33,7 @@ const partOf = ({ columnNumber, functionName, lineNumber, url }, map) => {
 }
 
 /**
- * Where nexusd's time goes while it is used: the parts that computed most, package by package, as text.
+ * Profiles nexusd under load and returns each package's share of its CPU time, as text.
  *
  * @param {string} database
  * @param {(server: import("./servers.mjs").Server) => Promise<unknown>} use

@@ -1,5 +1,5 @@
-// What Nexus on PostgreSQL is measured against: node:http and pg, and nothing between them. It asks the very statements that
-// nexusd asks, by name, on as many connections, and checks nothing.
+// The baseline on PostgreSQL: node:http and pg alone. It runs nexusd's own statements, prepared, on as many connections,
+// and validates nothing.
 //
 // node raw-postgres.cjs URL STATEMENTS, where STATEMENTS is JSON: {"find":…,"insert":…}
 const { randomUUID } = require("node:crypto")
@@ -8,6 +8,7 @@ const Pg = require("pg")
 
 const [, , connectionString = "", statements = "{}"] = process.argv
 const { find, insert } = JSON.parse(statements)
+Pg.types.setTypeParser(Pg.types.builtins.INT8, Number)
 const pool = new Pg.Pool({ connectionString, max: 14 })
 
 /** @typedef {import("node:http").ServerResponse} Response */
@@ -45,7 +46,9 @@ const onGet = async (path, response) => {
   if (path === "/v1/health") return send(response, 200, "{}")
   const values = [[decodeURIComponent(path.slice("/v1/vms/".length))]]
   const { rows } = await pool.query({ name: "find", text: find, values })
-  return send(response, rows.length === 0 ? 404 : 200, rows.length === 0 ? "{}" : rows[0].json)
+  if (rows.length === 0) return send(response, 404, "{}")
+  const { place: _, ...vm } = rows[0]
+  return send(response, 200, JSON.stringify(vm))
 }
 
 const server = createServer((request, response) => {

@@ -1,6 +1,6 @@
-// What Nexus is measured against: node:http and better-sqlite3, and nothing between them. It does the same work on the
-// same schema with the same durability, but checks nothing. With --batch it commits as nexusd does: what arrives in one
-// turn of the event loop shares a transaction. CommonJS, which starts sooner than a module does.
+// The baseline on SQLite: node:http and better-sqlite3 alone. It does the same work on the same schema with the same
+// durability, but validates nothing. With --batch all creates of one event-loop turn share a transaction, as in nexusd.
+// CommonJS starts faster than an ES module.
 //
 // node raw.cjs DATABASE [--batch]
 const { randomUUID } = require("node:crypto")
@@ -84,11 +84,11 @@ const onCreate = (body, response) => {
   else if (waiting.length === 1) setImmediate(commitWaiting)
 }
 
-/** The records as nexusd sends them: without what is not set. */
+/** The records as nexusd sends them, without unset fields. */
 const records = () =>
   everyRow.all().map((row) => Object.fromEntries(Object.entries(row).filter(([, value]) => value !== null)))
 
-/** How long the rows take to read, and the records made of them to be made JSON, without any HTTP. */
+/** Times reading the rows, and JSON.stringify of the records, without HTTP. */
 const timeStringify = () => {
   const begun = performance.now()
   const rows = everyRow.all()

@@ -2,7 +2,7 @@ import { isMet, table } from "./row.mjs"
 import { figure } from "./statistics.mjs"
 
 /**
- * How calls grow with the records in PostgreSQL.
+ * The time of calls by the number of records in PostgreSQL.
  *
  * @param {ReadonlyArray<import("./measure-postgres-growth.mjs").PostgresGrowth>} growth
  */
@@ -29,15 +29,15 @@ export const postgresGrowthTable = (growth) =>
 export const report = ({ fsync, growth, machine, minutes, postgresGrowth, rows }) => {
   const missed = rows.filter((row) => !isMet(row))
   /** @param {import("./row.mjs").Row} row */
-  const explain = ({ against, path, shows }) => `- **${path}**, against ${against}. ${shows}`
+  const explain = ({ against, path, details }) => `- **${path}**, against ${against}. ${details}`
   return `# Benchmarks
 
-Nexus beside the least that does the same: a server of \`node:http\` and better-sqlite3 alone
+Nexus against the least that does the same: a server of \`node:http\` and better-sqlite3 alone
 ([raw.cjs](../bench/raw.cjs)), with the same schema and the same durability (WAL, \`synchronous=FULL\`), and a
 script of \`node:http\` alone ([get.cjs](../bench/get.cjs)). Both ran in turn, round by round, on one machine; the
 figures are medians. On PostgreSQL it is a server of \`node:http\` and pg alone
-([raw-postgres.cjs](../bench/raw-postgres.cjs)) that asks the very statements nexusd asks, on a server with the settings
-initdb gives it (commits wait for the disk). Ratios can be compared between machines, times can't.
+([raw-postgres.cjs](../bench/raw-postgres.cjs)) that runs nexusd's own statements, on a server with initdb's settings
+(commits wait for the disk). Ratios can be compared between machines, times can't.
 
 ${table(rows)}
 
@@ -47,7 +47,7 @@ One \`fdatasync\` after an append of 4 KiB takes ${figure(fsync)} ms on this dis
 
 ${missed.length === 0 ? "Every ratio above is within its goal." : missed.map(explain).join("\n")}
 
-## What else was seen
+## Details
 
 ${rows.filter(isMet).map(explain).join("\n")}
 

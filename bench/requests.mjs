@@ -15,6 +15,9 @@ export const nameOf = (index) => `vm-${String(index).padStart(6, "0")}`
 
 export const listRequest = format("GET", "/v1/vms")
 
+/** @param {string} path with its query */
+export const pageRequest = (path) => format("GET", path)
+
 /** @param {number} size of the ready answer */
 export const readyRequest = (size) => format("GET", `/ready/${size}`)
 
@@ -31,7 +34,7 @@ export const getRequests = (records) =>
 let created = 0
 
 /**
- * POSTs of names that were never used before, and the DELETEs that take them away again.
+ * POSTs of names that were not used before, and the DELETEs of the same names.
  *
  * @param {number} count
  */

@@ -2,13 +2,13 @@ const endOfHead = Buffer.from("\r\n\r\n")
 const lineFeed = 10
 
 /**
- * Finds where answers end in the bytes of a keep-alive connection (RFC 9112), and looks at nothing else: a client that
- * understood more would be slower than what it measures.
+ * Finds the end of each answer on a keep-alive connection (RFC 9112), and reads nothing else: a full HTTP client would be
+ * slower than the server it measures.
  */
 export class ResponseReader {
   /** @type {"head" | "body" | "chunk size" | "chunk"} */
   #expects = "head"
-  /** What has come of a head or of a chunk's size that came in parts. */
+  /** The beginning of a head or chunk size that arrived in parts. */
   #text = ""
   #remaining = 0
   #status = 0
@@ -23,7 +23,7 @@ export class ResponseReader {
 
   /**
    * @param {Buffer} bytes
-   * @param {number} length of what is in them
+   * @param {number} length of the bytes that were read
    */
   read(bytes, length) {
     let at = 0

@@ -4,13 +4,13 @@ import { figure } from "./statistics.mjs"
  * A line of the table.
  *
  * @typedef {object} Row
- * @property {string} path what was measured
- * @property {string} nexus what Nexus took
- * @property {string} against what it is held against, and what that took
- * @property {number} value the ratio, or what is limited in `unit`
+ * @property {string} path the call, or the state of the daemon
+ * @property {string} nexus Nexus's figure
+ * @property {string} against the baseline, with its figure
+ * @property {number} value the ratio, or a figure in `unit`
  * @property {string} [unit]
- * @property {{ readonly atMost: number } | { readonly atLeast: number }} [goal] none when it is there to be seen only
- * @property {string} shows what else the measurement shows, for whoever asks why
+ * @property {{ readonly atMost: number } | { readonly atLeast: number }} [goal] rows without one are for information
+ * @property {string} details what explains the figure
  */
 
 /** @param {Row} row */

@@ -2,7 +2,7 @@ import { nameOf } from "./requests.mjs"
 import { startNexusd } from "./servers.mjs"
 
 /**
- * A new database, made by nexusd, with this many records; gives back its name.
+ * Makes a database with this many records and returns its name. nexusd makes the schema.
  *
  * @param {import("./postgres.mjs").Postgres} postgres
  * @param {number} records
@@ -18,7 +18,7 @@ export const seedPostgres = async (postgres, records) => {
       index + 3, 1, 128, now.second - ${records} + index, now.second - ${records} + index
     FROM generate_series(0, ${records - 1}) AS index, (SELECT extract(epoch FROM now())::bigint AS second) AS now`
   )
-  // What a server does by and by on its own.
+  // A server does this on its own, later.
   await postgres.query(database, "VACUUM (ANALYZE) vms")
   await postgres.query(database, "CHECKPOINT")
   return database

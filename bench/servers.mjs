@@ -15,7 +15,7 @@ const rawPostgres = fileURLToPath(new URL("./raw-postgres.cjs", import.meta.url)
  */
 
 /**
- * The body that a GET is answered with.
+ * Makes one GET and returns its body.
  *
  * @param {number} port
  * @param {string} path
@@ -37,8 +37,8 @@ export const fetchText = (port, path) =>
     request.on("error", reject)
   })
 
-/** How long a server may take to listen, and to end once it is told to. */
-const patience = 30_000
+/** How long a server may take to listen, and to end after SIGTERM. */
+const serverTimeoutMillis = 30_000
 
 /**
  * @param {ReadonlyArray<string>} args
@@ -54,7 +54,7 @@ const start = async (args, env) => {
   /** @type {number} */
   const port = await new Promise((resolve, reject) => {
     const fail = () => reject(new Error(`${args.join(" ")} does not listen: ${said}`))
-    const late = setTimeout(fail, patience)
+    const late = setTimeout(fail, serverTimeoutMillis)
     ended.then(fail)
     child.stderr?.setEncoding("utf8").on("data", (text) => {
       said += text
@@ -79,7 +79,7 @@ const start = async (args, env) => {
     stop: async () => {
       isStopped = true
       child.kill("SIGTERM")
-      const late = setTimeout(() => child.kill("SIGKILL"), patience)
+      const late = setTimeout(() => child.kill("SIGKILL"), serverTimeoutMillis)
       await ended
       clearTimeout(late)
     }

@@ -7,7 +7,7 @@ export const median = (values) => {
 }
 
 /**
- * Lets everyone have a go in every round, so that whatever else the machine does befalls all alike.
+ * Runs every contender once a round, so that other load on the machine affects all of them alike.
  *
  * @template {string} Name
  * @template Result
@@ -34,7 +34,7 @@ export const figure = (value) => {
 }
 
 /**
- * How far the ratio of two contenders went apart from round to round.
+ * The range of the ratio of two contenders over the rounds, as text.
  *
  * @param {ReadonlyArray<number>} ours
  * @param {ReadonlyArray<number>} theirs
