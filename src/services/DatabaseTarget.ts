@@ -2,7 +2,7 @@ import * as Path from "node:path"
 import * as Data from "effect/Data"
 import * as Either from "effect/Either"
 import { expandHome } from "../runtime/XdgDirs.js"
-import { isPostgresUrl, type PostgresTarget, parsePostgresUrl } from "./postgres/PostgresUrl.js"
+import { isPostgresUrl, type PostgresTarget, parsePostgresUrl } from "./PostgresUrl.js"
 
 /** Where VM records are stored: a SQLite file (absolute path) or a PostgreSQL database. */
 export type DatabaseTarget = Data.TaggedEnum<{

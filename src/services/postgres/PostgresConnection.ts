@@ -4,9 +4,9 @@ import * as PgClient from "@effect/sql-pg/PgClient"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type { PoolClient, QueryResultRow } from "pg"
+import type { PostgresTarget } from "../PostgresUrl.js"
 import { connectErrorMessage, isConnectError, toOpenError } from "./PostgresErrors.js"
 import { makePool, type PoolTimeouts } from "./PostgresPool.js"
-import type { PostgresTarget } from "./PostgresUrl.js"
 
 /** A statement and the values of its parameters `$1`, `$2` and so on. */
 export interface Statement {

@@ -11,13 +11,13 @@ import type { QueryResultRow } from "pg"
 import { StoreUnavailable } from "../../domain/Errors.js"
 import { DatabaseStatus } from "../../domain/Health.js"
 import { DatabaseOpenError } from "../DatabaseOpenError.js"
+import type { PostgresTarget } from "../PostgresUrl.js"
 import { scopedPermits } from "../ScopedPermits.js"
 import { StoreHealth } from "../StoreHealth.js"
 import { openConnections, query, type Statement } from "./PostgresConnection.js"
 import { connectErrorMessage, isPermanent, isSqlError, readOnly, toOpenError, toUnavailable } from "./PostgresErrors.js"
 import { maxSnapshots, requestTimeouts } from "./PostgresPool.js"
 import { ensureSchema, unusableMessage } from "./PostgresSchema.js"
-import type { PostgresTarget } from "./PostgresUrl.js"
 
 /** The PostgreSQL database, shared with other daemons. It is connected, and its schema is current. */
 export class PostgresDatabase extends Context.Tag("nexus/PostgresDatabase")<

@@ -1,7 +1,7 @@
 import * as Redacted from "effect/Redacted"
 import * as Pg from "pg"
+import type { PostgresTarget, SessionAttributes } from "../PostgresUrl.js"
 import { type Route, routesOf } from "./PostgresRoutes.js"
-import type { PostgresTarget, SessionAttributes } from "./PostgresUrl.js"
 
 /**
  * Timeouts of a pool. Only a timeout detects a host that lost power, whose sockets stay open, or a paused server, which

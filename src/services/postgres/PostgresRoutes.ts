@@ -2,7 +2,7 @@ import { existsSync, readFileSync } from "node:fs"
 import { homedir } from "node:os"
 import { join } from "node:path"
 import type { ConnectionOptions } from "node:tls"
-import type { PostgresHost, PostgresTarget } from "./PostgresUrl.js"
+import type { PostgresHost, PostgresTarget } from "../PostgresUrl.js"
 
 /** One server, with or without TLS. */
 export interface Route extends PostgresHost {

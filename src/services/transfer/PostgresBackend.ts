@@ -4,11 +4,11 @@ import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import type { QueryResultRow } from "pg"
 import { DatabaseOpenError } from "../DatabaseOpenError.js"
+import type { PostgresTarget } from "../PostgresUrl.js"
 import { openConnections, type Run, type Statement } from "../postgres/PostgresConnection.js"
 import { toOpenError } from "../postgres/PostgresErrors.js"
 import { transferTimeouts } from "../postgres/PostgresPool.js"
 import { ensureSchema, inspectSchema, unusableMessage } from "../postgres/PostgresSchema.js"
-import type { PostgresTarget } from "../postgres/PostgresUrl.js"
 import { recordJson } from "../postgres/VmJsonPostgres.js"
 import {
   assertEmpty,
