@@ -691,6 +691,17 @@ describe.concurrent("the token that nexusctl sends", () => {
     })
   }
 
+  it("exit 2, and nothing is sent: the token file is larger than 4 KiB", async ({ onTestFinished }) => {
+    const home = makeHome(onTestFinished)
+    const file = home.write("token", "t".repeat(4097))
+    chmodSync(file, 0o600)
+    for (const line of [`vm list --token-file ${file}`, `--token-file=${file} vm delete x --yes`]) {
+      expect(await run(home, line)).toEqual(
+        failed(2, `Error: cannot read the token file ${file}: larger than 4096 bytes\n`)
+      )
+    }
+  })
+
   it("exit 1: none at all and a wrong one are told apart", async ({ onTestFinished }) => {
     const home = makeHome(onTestFinished)
     const { code, stdout } = await start(home, process.execPath, [programs.nexusd, "token", "new", "token"]).ended

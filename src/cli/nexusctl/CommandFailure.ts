@@ -7,6 +7,7 @@ import { preview } from "../../domain/Schemas.js"
 import type { ApiError } from "../../http/ApiErrors.js"
 import { ExitCode } from "../../runtime/ExitCode.js"
 import { systemErrorMessage } from "../../runtime/SystemError.js"
+import { AnswerTooLarge } from "./AnswerBody.js"
 
 /** A failed command as its user sees it: the lines on stderr, and the exit code. */
 export class CommandFailed extends Data.TaggedError("CommandFailed")<{
@@ -15,7 +16,7 @@ export class CommandFailed extends Data.TaggedError("CommandFailed")<{
 }> {}
 
 /** No byte came from the daemon for that long. */
-export class DaemonTimeout extends Data.TaggedError("DaemonSilent")<{ readonly seconds: number }> {}
+export class DaemonTimeout extends Data.TaggedError("DaemonTimeout")<{ readonly seconds: number }> {}
 
 /** Whatever a call of the client can fail with. */
 export type CallError =
@@ -70,35 +71,39 @@ const connectReason = (address: Address, cause: unknown): string | undefined => 
   }
 }
 
+const tooLargeMessage = ({ maxBytes }: AnswerTooLarge): string =>
+  `the daemon's answer is larger than ${maxBytes / 1_000_000} MB, the most that nexusctl reads: use vm list --limit N`
+
 /** What could not be done, as the first line of the message says it: `cannot create VM "web"`. */
 export interface Attempt {
-  readonly doing: string
+  readonly action: string
   /** The VM it was done to, as the user named it. */
   readonly vm?: string
 }
 
 /** The table of what goes wrong with a call: its message and exit code. */
-export const toCommandFailure = (address: Address, { doing, vm }: Attempt, error: CallError): CommandFailed => {
+export const toCommandFailure = (address: Address, { action, vm }: Attempt, error: CallError): CommandFailed => {
   switch (error._tag) {
-    case "DaemonSilent":
+    case "DaemonTimeout":
       return unreachable(address, `No byte came for ${error.seconds} s; --timeout S waits longer.`)
     case "RequestError":
       return error.reason === "Transport"
         ? unreachable(address, connectReason(address, error.cause))
-        : failed(ExitCode.failure, doing, error.message)
+        : failed(ExitCode.failure, action, error.message)
     case "NotFound":
       return failed(ExitCode.notFound, vm === undefined ? error.message : `VM "${vm}" not found`)
     case "Conflict":
-      return failed(ExitCode.conflict, doing, error.message)
+      return failed(ExitCode.conflict, action, error.message)
     case "ResponseError":
-      return failed(ExitCode.failure, doing, `the daemon's answer, of status ${error.response.status}, can't be read`)
+      if (error.cause instanceof AnswerTooLarge) return failed(ExitCode.failure, action, tooLargeMessage(error.cause))
+      return failed(ExitCode.failure, action, `the daemon's answer, of status ${error.response.status}, can't be read`)
     case "ParseError":
-      return failed(ExitCode.failure, doing, `what answers at ${formatAddress(address)} does not speak as nexusd does`)
+      return failed(ExitCode.failure, action, `what answers at ${formatAddress(address)} does not speak as nexusd does`)
     case "Unauthorized":
-      return failed(ExitCode.failure, doing, `${error.message} (NEXUS_TOKEN, or --token-file PATH)`)
+      return failed(ExitCode.failure, action, `${error.message} (NEXUS_TOKEN, or --token-file PATH)`)
     case "HttpApiDecodeError":
-      return failed(ExitCode.failure, doing, error.message)
+      return failed(ExitCode.failure, action, error.message)
     default:
-      return failed(ExitCode.failure, doing, error.message)
+      return failed(ExitCode.failure, action, error.message)
   }
 }

@@ -1,12 +1,10 @@
 import * as Path from "node:path"
-import * as HttpIncomingMessage from "@effect/platform/HttpIncomingMessage"
 import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Layer from "effect/Layer"
-import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { Address, defaultAddress } from "../../domain/Address.js"
 import { boundedInt } from "../../domain/Schemas.js"
@@ -14,6 +12,7 @@ import { NexusClient } from "../../http/Client.js"
 import { BadConfig, formatParseError, readConfigFile, settings } from "../../runtime/ConfigFile.js"
 import { readToken, tokenFromEnvironment } from "../../runtime/Token.js"
 import { configDir } from "../../runtime/XdgDirs.js"
+import * as AnswerBody from "./AnswerBody.js"
 import { type Attempt, type CallError, type CommandFailed, DaemonTimeout, toCommandFailure } from "./CommandFailure.js"
 import { silenceAgent } from "./SilenceAgent.js"
 
@@ -27,14 +26,11 @@ const Settings = Schema.Struct({
 export const SilenceSeconds = boundedInt(1, 3600, "Seconds without a byte after which the daemon counts as unreachable")
 export const defaultSilenceSeconds = 5
 
-/** The longest answer that is read: some 900,000 records */
-const maxAnswerBytes = 256_000_000
-
 /** Where settings are looked for when no file is named. */
 export const defaultConfigPath = (): string => Path.join(configDir(), "nexusctl", "config.yaml")
 
 /** The daemon that a command speaks to. */
-export class DaemonClient extends Context.Tag("nexus/Connection")<
+export class DaemonClient extends Context.Tag("nexus/DaemonClient")<
   DaemonClient,
   {
     readonly address: Address
@@ -66,6 +62,7 @@ interface Flags {
   readonly daemon: Address | undefined
   readonly tokenFile: string | undefined
   readonly timeout: number
+  readonly maxAnswerBytes?: number
 }
 
 /**
@@ -87,12 +84,12 @@ export const layer = (flags: Flags) =>
           const onSilence = () =>
             Deferred.unsafeDone(silence, Effect.fail(new DaemonTimeout({ seconds: flags.timeout })))
           const client = NexusClient.layer(address, token).pipe(
+            Layer.provide(AnswerBody.layer(flags.maxAnswerBytes ?? AnswerBody.maxAnswerBytes)),
             Layer.provide(NodeHttpClient.layerWithoutAgent),
             Layer.provide(silenceAgent(address, flags.timeout, onSilence))
           )
           return yield* Effect.flatMap(NexusClient, request).pipe(
             Effect.provide(client),
-            HttpIncomingMessage.withMaxBodySize(Option.some(maxAnswerBytes)),
             Effect.raceFirst(Deferred.await(silence))
           )
         })

@@ -21,7 +21,7 @@ export const statusCommand = Command.make("status", { output: outputOption }, ({
       Effect.mapError((error) =>
         error._tag === "CommandFailed" || error._tag === "OutputFailed"
           ? error
-          : toCommandFailure(address, { doing: "cannot get the daemon's status" }, error)
+          : toCommandFailure(address, { action: "cannot get the daemon's status" }, error)
       )
     )
     yield* print(output, health, ({ database, status }) => [

@@ -43,7 +43,7 @@ export const createCommand = Command.make(
   ({ output, ...params }) =>
     Effect.gen(function* () {
       const { call } = yield* DaemonClient
-      const vm = yield* call({ doing: `cannot create VM "${params.name}"` }, (client) =>
+      const vm = yield* call({ action: `cannot create VM "${params.name}"` }, (client) =>
         client.vms.create({ payload: CreateVm.make(params) })
       )
       yield* print(output, vm, ({ cid, name, state }) => [
@@ -97,7 +97,7 @@ export const listCommand = Command.make(
         ...(Option.isSome(role) ? { role: role.value } : {}),
         ...(Option.isSome(state) ? { state: state.value } : {})
       }
-      const vms = yield* call({ doing: "cannot list VMs" }, (client) =>
+      const vms = yield* call({ action: "cannot list VMs" }, (client) =>
         Option.isSome(limit) ? newest(client, filter, limit.value) : client.vms.list({ urlParams: filter })
       )
       yield* print(output, vms, () => (vms.length === 0 ? ["No VMs found."] : vmTable(vms)))
@@ -107,7 +107,7 @@ export const listCommand = Command.make(
 export const inspectCommand = Command.make("inspect", { vm: nameOrId, output: outputOption }, ({ output, vm }) =>
   Effect.gen(function* () {
     const { call } = yield* DaemonClient
-    const found = yield* call({ doing: `cannot inspect VM "${vm}"`, vm }, (client) =>
+    const found = yield* call({ action: `cannot inspect VM "${vm}"`, vm }, (client) =>
       client.vms.get({ path: { nameOrId: vm } })
     )
     yield* print(output, found, vmDetails)
@@ -135,7 +135,7 @@ export const deleteCommand = Command.make(
         })
       }
       const { call } = yield* DaemonClient
-      yield* call({ doing: `cannot delete VM "${vm}"`, vm }, (client) => client.vms.delete({ path: { nameOrId: vm } }))
+      yield* call({ action: `cannot delete VM "${vm}"`, vm }, (client) => client.vms.delete({ path: { nameOrId: vm } }))
       yield* printLines([`Deleted VM "${vm}"`])
     })
 ).pipe(Command.withDescription("Delete a VM record"))
