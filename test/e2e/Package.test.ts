@@ -32,7 +32,7 @@ const create: Effect.Effect<Vm, unknown, NexusClient> = Effect.flatMap(NexusClie
 const main = Effect.gen(function* () {
   const vm = yield* create
   const again = yield* Effect.flip(create)
-  console.log(vm.name, vm.cid, again instanceof Conflict ? again.error : "no conflict")
+  console.log(vm.name, vm.cid, again instanceof Conflict ? again.message : "no conflict")
 })
 const client = NexusClient.layer({ host, port: Number(port) }).pipe(Layer.provide(NodeHttpClient.layer))
 Effect.runPromise(Effect.provide(main, client))
