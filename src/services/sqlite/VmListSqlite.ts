@@ -5,7 +5,7 @@ import type { StoreUnavailable } from "../../domain/Errors.js"
 import type { VmCursor, VmPageQuery, VmSelection } from "../../domain/VmQuery.js"
 import { yieldToEventLoop } from "../../runtime/EventLoop.js"
 import { columns, toVm, type VmRow } from "../VmRow.js"
-import type { VmStore } from "../VmStore.js"
+import type { VmListJson, VmStore } from "../VmStore.js"
 import type { Database } from "./Database.js"
 import type { Query } from "./SqliteConnection.js"
 import { recordJson } from "./VmJsonSqlite.js"
@@ -58,6 +58,14 @@ const chunk = (open: string, separator: string, close: string, [records, values]
   [open, separator, close, ...values]
 ]
 
+/** The whole list as JSON text if one chunk holds it, else NULL. SQLite evaluates only the branch that is taken. */
+const shortList = (selection: VmSelection): Query => {
+  const [more, moreValues] = hasMore(selection)
+  const records = newestFirst(`${recordJson} AS json`, selection, "filterIndex", chunkSize)
+  const [list, listValues] = chunk("[", "", "]", records)
+  return [`SELECT CASE WHEN (${more}) IS NULL THEN (${list}) END AS json`, [...moreValues, ...listValues]]
+}
+
 /** `list` and `listJson` of the store over SQLite. */
 export const make = ({ read, snapshot }: Database["Type"]): Pick<VmStore["Type"], "list" | "listJson"> => {
   /** The filter's index is faster if at most one chunk of records matches; beyond that, sorting costs more. */
@@ -99,13 +107,10 @@ export const make = ({ read, snapshot }: Database["Type"]): Pick<VmStore["Type"]
     )
 
   const listJson = (selection: VmSelection) =>
-    Effect.gen(function* () {
-      const [more] = yield* read(hasMore(selection))
-      if (more !== undefined) return stream(selection)
-      const records = newestFirst(`${recordJson} AS json`, selection, "filterIndex", chunkSize)
-      const [row] = yield* read<{ json: Buffer }>(chunk("[", "", "]", records))
-      return row?.json ?? Buffer.from("[]")
-    })
+    Effect.map(
+      read<{ readonly json: Buffer | null }>(shortList(selection)),
+      ([row]): VmListJson => row?.json ?? stream(selection)
+    )
 
   return { list, listJson }
 }
