@@ -40,7 +40,8 @@ export const wholeNumber = (description: string) =>
     Schema.filter(Number.isSafeInteger, {
       message: ({ actual }) => `expected a whole number, got ${preview(actual)}`,
       description,
-      jsonSchema: { type: "integer", description }
+      jsonSchema: { type: "integer", description },
+      arbitrary: () => (fc) => fc.maxSafeInteger()
     })
   )
 

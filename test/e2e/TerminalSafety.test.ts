@@ -2,24 +2,15 @@ import { spawnSync } from "node:child_process"
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs"
 import * as Http from "node:http"
 import { join } from "node:path"
-import * as FastCheck from "effect/FastCheck"
 import { afterAll, beforeAll, describe, expect, it } from "vitest"
 import { displayWidth } from "../../src/cli/nexusctl/DisplayWidth.js"
-import { escapeText, toSafeJson } from "../../src/runtime/TerminalText.js"
 import { runCli } from "../support/Cli.js"
 import { type Daemon, runDaemon, startDaemon } from "../support/Daemon.js"
 import { type Home, makeHome } from "../support/Home.js"
 import { type Result, start } from "../support/Process.js"
 import { programs, projectFolder } from "../support/Programs.js"
+import { dangerous, escaped, hostile } from "../support/TerminalTexts.js"
 import { createVm } from "../support/VmCalls.js"
-
-/** What a terminal may act on: C0 but the line feed, DEL, C1, and Unicode's format characters and separators. */
-const dangerous = /(?!\n)\p{Cc}|\p{Cf}|\p{Zl}|\p{Zp}/u
-
-/** A window title, a clipboard write, C1, a forged line, an override of the direction, a line separator. */
-const hostile = "a\x1b]0;title\x07\x1b]52;c;AAAA\x07\x9b31m\x7f\nError: forged\r\t\u202eb\u2066\u2028\u200b"
-const escaped =
-  "a\\x1b]0;title\\x07\\x1b]52;c;AAAA\\x07\\x9b31m\\x7f\\nError: forged\\r\\t\\u202eb\\u2066\\u2028\\u200b"
 
 const record = (name: string, more: object = {}) => ({
   id: "0b1f4b0e-4f4e-4c6e-9a57-0a4f6f8f7a11",
@@ -58,33 +49,7 @@ const safe = ({ code, stderr, stdout }: Result): string => {
   return `${code}\n${stdout}${stderr}`
 }
 
-describe("escaping", () => {
-  it("escapes what a terminal acts on, and leaves the rest as it is", () => {
-    expect(escapeText(hostile)).toBe(escaped)
-    expect(escapeText("naïve 日本語 🦊 e\u0301 \\x1b")).toBe("naïve 日本語 🦊 e\u0301 \\x1b")
-    expect(escapeText("\u{e0041}\ud800")).toBe("\\u{e0041}\\ud800")
-  })
-
-  it("leaves nothing in any text that a terminal acts on", () => {
-    FastCheck.assert(
-      FastCheck.property(FastCheck.string({ unit: "binary" }), (text) => {
-        expect(escapeText(text)).not.toMatch(dangerous)
-        expect(escapeText(text)).not.toContain("\n")
-      })
-    )
-  })
-
-  it("keeps the value of any JSON", () => {
-    FastCheck.assert(
-      FastCheck.property(FastCheck.jsonValue({ stringUnit: "binary" }), (value) => {
-        const json = toSafeJson(value)
-        expect(json).not.toMatch(dangerous)
-        expect(JSON.parse(json)).toEqual(JSON.parse(JSON.stringify(value)))
-      })
-    )
-    expect(JSON.parse(toSafeJson({ text: `${hostile}\u{e0041}` }))).toEqual({ text: `${hostile}\u{e0041}` })
-  })
-
+describe("terminal output", () => {
   it("is in one module: nothing else writes to the terminal", () => {
     const sources = readdirSync(join(projectFolder, "src"), { recursive: true, encoding: "utf8" })
     const writers = sources.filter(
@@ -211,24 +176,6 @@ describe.concurrent("what the user's own machine holds", () => {
 })
 
 describe("wide characters", () => {
-  it("count as many columns as a terminal gives them", () => {
-    const widths = {
-      web: 3,
-      日本語: 6,
-      ｗｅｂ: 6,
-      "e\u0301": 1,
-      "🦊": 2,
-      "❤\ufe0f": 2,
-      "👍🏽": 2,
-      "🇩🇪": 2,
-      "1\ufe0f\u20e3": 2,
-      ﾃﾞ: 2
-    }
-    for (const [text, width] of Object.entries(widths)) expect(displayWidth(text), text).toBe(width)
-    expect(displayWidth("\u1112\u1161\u11ab")).toBe(2)
-    expect(displayWidth("naïve")).toBe(5)
-  })
-
   it("leave the columns of a table in line", async ({ onTestFinished }) => {
     const names = ["web", "日本語", "e\u0301te\u0301", "🦊-fox", `${"語".repeat(20)}`, "\u200bhidden"]
     const { address } = await answering(
