@@ -13,7 +13,7 @@ import { createVm, listVms } from "../support/VmCalls.js"
 
 const modeOf = (path: string) => `0${(statSync(path).mode & 0o777).toString(8)}`
 
-/** One clear line that says all this, exit 1, nothing else. */
+/** Asserts one line on stderr with all of `says`, and exit code 1. */
 const expectRefusal = ({ code, stderr, stdout }: Result, ...says: ReadonlyArray<string>) => {
   expect(stderr).toMatch(/^Error: [^\n]+\n$/)
   for (const part of says) expect(stderr).toContain(part)
@@ -21,7 +21,7 @@ const expectRefusal = ({ code, stderr, stdout }: Result, ...says: ReadonlyArray<
   expect(code).toBe(1)
 }
 
-/** Starts nexusd by way of a shell, with a umask that takes no right away, or with none of them left. */
+/** Starts nexusd from a shell with a umask. */
 const startWithUmask = async (home: Home, umask: string, env: Readonly<Record<string, string>>): Promise<Running> => {
   const script = `umask ${umask}; exec "$0" "$@"`
   const running = start(home, "sh", ["-c", script, process.execPath, programs.nexusd], { env })
@@ -47,7 +47,10 @@ const makeSocketHome = (atEnd: (dispose: () => Promise<void>) => void) => {
 
 describe.concurrent("a Unix socket", { timeout: 60_000 }, () => {
   for (const umask of ["000", "077"]) {
-    it(`is its owner's alone under umask ${umask}, and gone after a stop`, async ({ expect, onTestFinished }) => {
+    it(`is accessible to its owner alone under umask ${umask}, and is removed at a stop`, async ({
+      expect,
+      onTestFinished
+    }) => {
       const { env, home, path } = makeSocketHome(onTestFinished)
       const daemon = await startWithUmask(home, umask, env)
       expect(statSync(path).isSocket()).toBe(true)
@@ -81,7 +84,7 @@ describe.concurrent("a Unix socket", { timeout: 60_000 }, () => {
     expect((await runCli(home, ["vm", "list"])).stdout).toBe("No VMs found.\n")
   })
 
-  it("is replaced when the daemon that made it is dead", async ({ expect, onTestFinished }) => {
+  it("is replaced when its daemon is dead", async ({ expect, onTestFinished }) => {
     const { address, env, home, path } = makeSocketHome(onTestFinished)
     await stop(await startWithUmask(home, "022", env), "SIGKILL")
     expect(statSync(path).isSocket()).toBe(true)
@@ -93,7 +96,7 @@ describe.concurrent("a Unix socket", { timeout: 60_000 }, () => {
     expect((await runCli(home, ["--daemon", address, "vm", "list"])).stdout).toBe("No VMs found.\n")
   })
 
-  it("of a daemon that answers is left to it", async ({ expect, onTestFinished }) => {
+  it("is kept when its daemon answers", async ({ expect, onTestFinished }) => {
     const { address, env, home } = makeSocketHome(onTestFinished)
     await startWithUmask(home, "022", env)
     expectRefusal(await runDaemon(home, { env: { ...env, NEXUS_DATABASE_URL: join(home.path, "other.db") } }), address)
@@ -106,7 +109,7 @@ describe.concurrent("a Unix socket", { timeout: 60_000 }, () => {
     ["folders", `${"f/".repeat(60)}api.sock`]
   ] as const
   for (const [what, name] of tooLong) {
-    it(`with a path too long for one, of ${what}, is refused, and leaves nothing behind`, async ({
+    it(`fails with one line when its path is too long, of ${what}, and leaves nothing behind`, async ({
       expect,
       onTestFinished
     }) => {
@@ -118,7 +121,7 @@ describe.concurrent("a Unix socket", { timeout: 60_000 }, () => {
     })
   }
 
-  it("with the longest path there can be is served", async ({ expect, onTestFinished }) => {
+  it("may have the longest possible path", async ({ expect, onTestFinished }) => {
     const home = makeHome(onTestFinished)
     const path = join(home.path, "a".repeat(107 - Buffer.byteLength(home.path) - 1))
     await startWithUmask(home, "022", { NEXUS_API_LISTEN: `unix:${path}` })
@@ -126,7 +129,7 @@ describe.concurrent("a Unix socket", { timeout: 60_000 }, () => {
     expect((await runCli(home, ["--daemon", `unix:${path}`, "vm", "list"])).stdout).toBe("No VMs found.\n")
   })
 
-  it("where none can be made is refused in one line, before a database is made", async ({ expect, onTestFinished }) => {
+  it("fails with one line where none can be made, before a database is made", async ({ expect, onTestFinished }) => {
     const home = makeHome(onTestFinished)
     const file = home.write("file", "precious")
     mkdirSync(join(home.path, "folder"))
@@ -145,14 +148,14 @@ describe.concurrent("a Unix socket", { timeout: 60_000 }, () => {
     expect(readFileSync(file, "utf8")).toBe("precious")
   })
 
-  it("in a folder that can't be made is refused in one line", async ({ onTestFinished }) => {
+  it("fails with one line in a folder that can't be made", async ({ onTestFinished }) => {
     const home = makeHome(onTestFinished)
     // Nobody may make a folder in /proc, not even root.
     const listen = "unix:/proc/nexus/api.sock"
     expectRefusal(await runDaemon(home, { env: { NEXUS_API_LISTEN: listen } }), listen, "api.listen")
   })
 
-  it("of a program that is not nexusd, and does not answer, is left to it", async ({ expect, onTestFinished }) => {
+  it("is kept when another program that does not answer owns it", async ({ expect, onTestFinished }) => {
     const { env, home, path } = makeSocketHome(onTestFinished)
     mkdirSync(dirname(path), { recursive: true })
     const other = Net.createServer(() => {})
@@ -162,7 +165,7 @@ describe.concurrent("a Unix socket", { timeout: 60_000 }, () => {
     expect(statSync(path).isSocket()).toBe(true)
   })
 
-  it("does not take the place of another file", async ({ expect, onTestFinished }) => {
+  it("replaces no other file", async ({ expect, onTestFinished }) => {
     const { env, home, path } = makeSocketHome(onTestFinished)
     home.write("run/nexus/api.sock", "precious")
     expectRefusal(await runDaemon(home, { env }), path)
@@ -183,7 +186,7 @@ const makeTokenHome = async (atEnd: (dispose: () => Promise<void>) => void) => {
 }
 
 describe.concurrent("a token", { timeout: 60_000 }, () => {
-  it("is made for its owner alone, and never over another file", async ({ expect, onTestFinished }) => {
+  it("is readable by its owner alone, and replaces no file", async ({ expect, onTestFinished }) => {
     const home = makeHome(onTestFinished)
     const file = join(home.path, "config/nexus/token")
     const make = () =>
@@ -201,7 +204,7 @@ describe.concurrent("a token", { timeout: 60_000 }, () => {
     expect(readFileSync(join(home.path, "two"), "utf8")).not.toBe(token)
   })
 
-  it("is asked for on every route, and told to nobody", async ({ expect, onTestFinished }) => {
+  it("is required on every route, and appears in no output", async ({ expect, onTestFinished }) => {
     const { env, home, token } = await makeTokenHome(onTestFinished)
     const daemon = await startDaemon(home, { env: { ...env, NEXUS_LOG_LEVEL: "debug" } })
     const right = { authorization: `Bearer ${token}` }
@@ -310,7 +313,7 @@ describe.concurrent("a token", { timeout: 60_000 }, () => {
     expect(version.stdout).toContain(`nexusd   reachable at ${address}`)
   })
 
-  it("in a file that can't be trusted is refused", async ({ expect, onTestFinished }) => {
+  it("is refused in an untrusted file", async ({ expect, onTestFinished }) => {
     const { env, file, home, token } = await makeTokenHome(onTestFinished)
     for (const mode of [0o640, 0o604, 0o620]) {
       chmodSync(file, mode)
@@ -331,7 +334,7 @@ describe.concurrent("a token", { timeout: 60_000 }, () => {
   })
 
   for (const host of ["0.0.0.0", "[::]"]) {
-    it(`must guard ${host}`, async ({ expect, onTestFinished }) => {
+    it(`is required to listen on ${host}`, async ({ expect, onTestFinished }) => {
       const { env, home, token } = await makeTokenHome(onTestFinished)
       const listen = `${host}:${await freePort()}`
       const config = `api: { listen: "${listen}" }`
@@ -348,7 +351,7 @@ describe.concurrent("a token", { timeout: 60_000 }, () => {
 })
 
 describe.concurrent("an address", { timeout: 60_000 }, () => {
-  it("that is not this machine's is refused in one line", async ({ onTestFinished }) => {
+  it("fails with one line when it is not this machine's", async ({ onTestFinished }) => {
     const { env, home } = await makeTokenHome(onTestFinished)
     for (const listen of [
       "192.0.2.1:9600",
@@ -360,7 +363,7 @@ describe.concurrent("an address", { timeout: 60_000 }, () => {
     }
   })
 
-  it("that another program has is refused in one line", async ({ onTestFinished }) => {
+  it("fails with one line when another program uses it", async ({ onTestFinished }) => {
     const home = makeHome(onTestFinished)
     const { address } = await startDaemon(home)
     const other = { NEXUS_API_LISTEN: address, NEXUS_DATABASE_URL: join(home.path, "other.db") }
@@ -369,7 +372,7 @@ describe.concurrent("an address", { timeout: 60_000 }, () => {
 })
 
 describe.concurrent("files", { timeout: 60_000 }, () => {
-  it("are their owner's alone, whatever the umask", async ({ expect, onTestFinished }) => {
+  it("are accessible to their owner alone, under any umask", async ({ expect, onTestFinished }) => {
     const home = makeHome(onTestFinished)
     const port = await freePort()
     const daemon = await startWithUmask(home, "000", { NEXUS_API_LISTEN: `127.0.0.1:${port}` })
@@ -394,7 +397,7 @@ describe.concurrent("files", { timeout: 60_000 }, () => {
     expect(new Set(Object.values(modes()))).toEqual(new Set(["0600"]))
   })
 
-  it("lie in a folder that is closed if it was there and open", async ({ expect, onTestFinished }) => {
+  it("are in a folder that is made private if it was open", async ({ expect, onTestFinished }) => {
     const home = makeHome(onTestFinished)
     mkdirSync(join(home.path, "state/nexus"), { recursive: true })
     chmodSync(join(home.path, "state/nexus"), 0o755)

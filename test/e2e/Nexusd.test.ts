@@ -83,7 +83,7 @@ describe.concurrent("nexusd migrate's command line", () => {
     [["migrate"], "--from and --to"],
     [["migrate", "--from", "a.db"], "--to"]
   ] as const) {
-    it(`names what is missing: ${args.join(" ")}`, async ({ onTestFinished }) => {
+    it(`names the missing option: ${args.join(" ")}`, async ({ onTestFinished }) => {
       expect(await runDaemon(makeHome(onTestFinished), { args })).toEqual({
         code: 2,
         stdout: "",
@@ -93,8 +93,8 @@ describe.concurrent("nexusd migrate's command line", () => {
   }
 })
 
-describe.concurrent("nexusd's settings", () => {
-  it("has a default for each, and makes the database's folder", async ({ onTestFinished }) => {
+describe.concurrent("nexusd's configuration", () => {
+  it("has a default for each key, and makes the database's folder", async ({ onTestFinished }) => {
     const home = makeHome(onTestFinished)
     const path = join(home.path, "state/nexus/nexus.db")
     const daemon = await startDaemon(home)
@@ -106,7 +106,7 @@ describe.concurrent("nexusd's settings", () => {
     expect(daemon.log()).toHaveLength(1)
   })
 
-  it("listens on 127.0.0.1:9600 when nothing is said", async ({ onTestFinished }) => {
+  it("listens on 127.0.0.1:9600 by default", async ({ onTestFinished }) => {
     const home = makeHome(onTestFinished)
     // Another daemon may have that port: then it is what the refusal names.
     const daemon = start(home, process.execPath, [programs.nexusd])
@@ -141,7 +141,7 @@ describe.concurrent("nexusd's settings", () => {
     expect((await call(daemon, "GET", "/v1/health")).status).toBe(200)
   })
 
-  it("takes a variable of the environment before nexus.yaml", async ({ onTestFinished }) => {
+  it("prefers the environment to nexus.yaml", async ({ onTestFinished }) => {
     const home = makeHome(onTestFinished)
     const daemon = await startDaemon(home, {
       config: `api:\n  listen: "127.0.0.2:0"\ndatabase:\n  url: ${home.path}/from-file.db\n`,
@@ -152,7 +152,7 @@ describe.concurrent("nexusd's settings", () => {
     expect(existsSync(join(home.path, "from-file.db"))).toBe(false)
   })
 
-  it("takes --db before the environment and nexus.yaml", async ({ onTestFinished }) => {
+  it("prefers --db to the environment and nexus.yaml", async ({ onTestFinished }) => {
     const home = makeHome(onTestFinished)
     await startDaemon(home, {
       args: ["--db", join(home.path, "a/b/from-flag.db")],
@@ -182,7 +182,7 @@ describe.concurrent("nexusd's settings", () => {
     }
   )
 
-  it("logs no less than log.level, and NEXUS_LOG_LEVEL beats it", async ({ onTestFinished }) => {
+  it("logs from log.level on, and prefers NEXUS_LOG_LEVEL", async ({ onTestFinished }) => {
     const home = makeHome(onTestFinished)
     const config = "log:\n  level: error\n"
     const loud = await startDaemon(home, { config, env: { NEXUS_LOG_LEVEL: "info" } })
@@ -196,7 +196,7 @@ describe.concurrent("nexusd's settings", () => {
     expect(await quiet.ended).toEqual({ code: 0, stdout: "", stderr: "" })
   })
 
-  it("refuses at once a FIFO as --config or as the token file", async ({ onTestFinished }) => {
+  it("refuses a FIFO as --config or as the token file at once", async ({ onTestFinished }) => {
     const home = makeHome(onTestFinished)
     await start(home, "mkfifo", ["fifo"]).ended
     expectRefusal(await runDaemon(home, { args: ["--config", "fifo"] }), "fifo", "found a FIFO")
@@ -204,7 +204,7 @@ describe.concurrent("nexusd's settings", () => {
     expectRefusal(await runDaemon(home, { env }), "fifo", "found a FIFO")
   })
 
-  it("takes ~/ for the home folder, in the file, the environment and options", async ({ onTestFinished }) => {
+  it("expands ~/ in the file, the environment and options", async ({ onTestFinished }) => {
     const home = makeHome(onTestFinished)
     home.write("other.yaml", "database:\n  url: ~/in-file.db\n")
     const paths = [
@@ -221,7 +221,7 @@ describe.concurrent("nexusd's settings", () => {
     }
   })
 
-  it("refuses a file that --config names and that is not there", async ({ onTestFinished }) => {
+  it("refuses a missing file that --config names", async ({ onTestFinished }) => {
     const home = makeHome(onTestFinished)
     expectRefusal(await runDaemon(home, { args: ["--config", "missing.yaml"] }), "missing.yaml")
   })
@@ -268,14 +268,14 @@ describe.concurrent("nexusd's settings", () => {
 })
 
 describe.concurrent("nexusd's start", () => {
-  it("is refused in one line when the port is in use", async ({ onTestFinished }) => {
+  it("fails with one line when the port is in use", async ({ onTestFinished }) => {
     const home = makeHome(onTestFinished)
     const { address } = await startDaemon(home)
     const second = makeHome(onTestFinished)
     expectRefusal(await runDaemon(second, { env: { NEXUS_API_LISTEN: address } }), address, "in use")
   })
 
-  it("is refused in one line when the address is not of this machine", async ({ onTestFinished }) => {
+  it("fails with one line when the address is not of this machine", async ({ onTestFinished }) => {
     const home = makeHome(onTestFinished)
     // 192.0.2.0/24 is for documentation (RFC 5737). It is not local, so a token comes first.
     home.write("token", "0123456789abcdef0123456789abcdef\n")
@@ -284,7 +284,7 @@ describe.concurrent("nexusd's start", () => {
     expectRefusal(await runDaemon(home, { env }), "192.0.2.1:9600")
   })
 
-  it("is refused in one line when the database's folder can't be made", async ({ onTestFinished }) => {
+  it("fails with one line when the database's folder can't be made", async ({ onTestFinished }) => {
     const home = makeHome(onTestFinished)
     const path = join(home.write("file", ""), "nexus.db")
     expectRefusal(await runDaemon(home, { args: ["--db", path] }), path)
@@ -334,7 +334,7 @@ describe.concurrent("nexusd's start", () => {
       }
     }
   ]) {
-    it(`is refused in one line over a database ${title}, which stays as it was`, async ({ onTestFinished }) => {
+    it(`fails with one line over a database ${title}, and leaves it unchanged`, async ({ onTestFinished }) => {
       const home = makeHome(onTestFinished)
       const folder = join(home.path, "db")
       const path = join(folder, "nexus.db")
@@ -349,7 +349,7 @@ describe.concurrent("nexusd's start", () => {
   }
 
   it.for([0, 1])(
-    "keeps a database of version %i beside a fresh one, and names both",
+    "keeps a database of version %i next to a new one, and names both",
     async (old, { onTestFinished }) => {
       const home = makeHome(onTestFinished)
       const folder = join(home.path, "state/nexus")
@@ -379,7 +379,7 @@ describe.concurrent("nexusd's start", () => {
     }
   )
 
-  it("keeps what a killed daemon of version 1 had in its write-ahead log only", async ({ onTestFinished }) => {
+  it("keeps records that a killed daemon of version 1 had only in its write-ahead log", async ({ onTestFinished }) => {
     const home = makeHome(onTestFinished)
     const folder = join(home.path, "state/nexus")
     mkdirSync(folder, { recursive: true })
@@ -399,7 +399,7 @@ describe.concurrent("nexusd's start", () => {
 })
 
 describe.concurrent("nexusd's records", () => {
-  it("are there after a restart, and CIDs go on", async ({ onTestFinished }) => {
+  it("survive a restart, and CIDs continue", async ({ onTestFinished }) => {
     const home = makeHome(onTestFinished)
     const first = await startDaemon(home)
     await createVm(first, "a", { role: "portal", vcpu_count: 4, mem_size_mib: 1024 })
@@ -413,7 +413,7 @@ describe.concurrent("nexusd's records", () => {
     expect(await names(second)).toEqual(["c", "b", "a"])
   })
 
-  it("are there after kill -9, each that was acknowledged", async ({ onTestFinished }) => {
+  it("survive kill -9 once they are acknowledged", async ({ onTestFinished }) => {
     const home = makeHome(onTestFinished)
     const first = await startDaemon(home)
     const acknowledged: Array<string> = []
@@ -435,7 +435,7 @@ describe.concurrent("nexusd's records", () => {
     expect((await createVm(second, "after")).cid).toBe(Math.max(...kept.map(({ cid }) => cid)) + 1)
   })
 
-  it("are apart in two daemons on two files", async ({ onTestFinished }) => {
+  it("are separate in two daemons on two files", async ({ onTestFinished }) => {
     const homes = [makeHome(onTestFinished), makeHome(onTestFinished)]
     const [one, two] = await Promise.all(homes.map((home) => startDaemon(home)))
     if (one === undefined || two === undefined) throw new Error("two daemons")
@@ -447,7 +447,7 @@ describe.concurrent("nexusd's records", () => {
     expect(await names(two)).toEqual(["same-name"])
   })
 
-  it("are shared by two daemons on one file, with no CID or name given twice", async ({ onTestFinished }) => {
+  it("are shared by two daemons on one file, with unique CIDs and names", async ({ onTestFinished }) => {
     const home = makeHome(onTestFinished)
     const daemons = await Promise.all([startDaemon(home), startDaemon(home)])
     const created = await Promise.all(
@@ -471,7 +471,7 @@ describe.concurrent("nexusd's records", () => {
   })
 })
 
-describe.concurrent("nexusd's end", () => {
+describe.concurrent("nexusd's shutdown", () => {
   /** How many milliseconds longer a daemon's end takes than that of one which nothing holds up, at the same time. */
   const heldUp = async (end: () => Promise<Result>, atEnd: (dispose: () => Promise<void>) => void) => {
     const other = await startDaemon(makeHome(atEnd))
@@ -484,14 +484,14 @@ describe.concurrent("nexusd's end", () => {
     return one - free
   }
 
-  it.for(["SIGTERM", "SIGINT"] as const)("is exit code 0 on %s", async (signal, { onTestFinished }) => {
+  it.for(["SIGTERM", "SIGINT"] as const)("exits with 0 on %s", async (signal, { onTestFinished }) => {
     const daemon = await startDaemon(makeHome(onTestFinished))
     await createVm(daemon, "web")
     expect(await daemon.stop(signal)).toMatchObject({ code: 0, stdout: "" })
     expect(daemon.log().map((line) => JSON.parse(line).level)).toEqual(["info", "info"])
   })
 
-  it("does not wait for a connection that is kept alive", async ({ onTestFinished }) => {
+  it("does not wait for an idle connection", async ({ onTestFinished }) => {
     const daemon = await startDaemon(makeHome(onTestFinished))
     const connection = await connect(daemon.port, onTestFinished)
     connection.send(`GET /v1/vms HTTP/1.1\r\nHost: ${daemon.address}\r\n\r\n`)
@@ -500,7 +500,7 @@ describe.concurrent("nexusd's end", () => {
     await connection.closed
   })
 
-  it("does not wait for a connection that never asked for anything", async ({ onTestFinished }) => {
+  it("does not wait for a connection without a request", async ({ onTestFinished }) => {
     const daemon = await startDaemon(makeHome(onTestFinished))
     const connection = await connect(daemon.port, onTestFinished)
     // The daemon has taken it once it answers on a later one.
@@ -530,7 +530,7 @@ describe.concurrent("nexusd's end", () => {
     return connection
   }
 
-  it("comes after a request in flight has been answered, and takes no new one", async ({ onTestFinished }) => {
+  it("finishes requests in flight, and accepts no new one", async ({ onTestFinished }) => {
     const home = makeHome(onTestFinished)
     const daemon = await startDaemon(home)
     const body = JSON.stringify({ name: "in-flight" })
@@ -552,7 +552,7 @@ describe.concurrent("nexusd's end", () => {
     expect(await names(again)).toEqual(["in-flight"])
   })
 
-  it("does not wait forever for a request that never ends", async ({ onTestFinished }) => {
+  it("waits a bounded time for a request that never ends", async ({ onTestFinished }) => {
     const daemon = await startDaemon(makeHome(onTestFinished))
     const connection = await beginCreate(daemon, JSON.stringify({ name: "never" }), onTestFinished)
     connection.send("{")
@@ -564,7 +564,7 @@ describe.concurrent("nexusd's end", () => {
 describe.concurrent("nexusd's log", () => {
   const fields = (line: string): Record<string, unknown> => JSON.parse(line)
 
-  it("is a JSON object a line when stderr is a pipe", async ({ onTestFinished }) => {
+  it("has one JSON object a line when stderr is a pipe", async ({ onTestFinished }) => {
     const daemon = await startDaemon(makeHome(onTestFinished))
     const { stderr, stdout } = await daemon.stop()
     expect(daemon.log()).toHaveLength(2)
@@ -578,7 +578,7 @@ describe.concurrent("nexusd's log", () => {
     expect(stdout).toBe("")
   })
 
-  it("has no time of its own under systemd's journal", async ({ onTestFinished }) => {
+  it("has no timestamp under systemd's journal", async ({ onTestFinished }) => {
     const daemon = await startDaemon(makeHome(onTestFinished), { env: { JOURNAL_STREAM: "8:12345" } })
     await daemon.stop()
     expect(daemon.log()).toHaveLength(2)
@@ -608,7 +608,7 @@ describe.concurrent("nexusd's log", () => {
 })
 
 describe.concurrent("nexusd's health", () => {
-  it("is degraded while the database file is gone, and well when it is back", async ({ onTestFinished }) => {
+  it("is degraded while the database file is missing, and ok once it is back", async ({ onTestFinished }) => {
     const home = makeHome(onTestFinished)
     const daemon = await startDaemon(home)
     await createVm(daemon, "before")
@@ -628,8 +628,8 @@ describe.concurrent("nexusd's health", () => {
   })
 })
 
-describe.concurrent("a bug", () => {
-  it("is answered with 500 and an id, under which the log tells where in the sources", async ({ onTestFinished }) => {
+describe.concurrent("a defect", () => {
+  it("returns 500 and an id, under which the log names the source line", async ({ onTestFinished }) => {
     const home = makeHome(onTestFinished)
     const path = join(home.path, "nexus.db")
     const daemon = await startDaemon(home, { args: ["--db", path] })

@@ -80,7 +80,7 @@ const npmIn = (tools: string, home: string) => {
 }
 const npmCache = () => execFileSync("npm", ["config", "get", "cache"], { encoding: "utf8" }).trim()
 
-it("the packed package installs without a compiler: programs on the PATH, and a client with its types", {
+it("the package installs without a compiler, with programs on the PATH and a typed client", {
   timeout: 240_000
 }, async ({ onTestFinished }) => {
   const folder = mkdtempSync(join(tmpdir(), "nexus-package-"))
@@ -123,7 +123,7 @@ it("the packed package installs without a compiler: programs on the PATH, and a 
   expect(readFileSync(copy, "latin1")).toMatch(/^SQLite format 3/)
 })
 
-it("a build without its tools says what is missing", ({ onTestFinished }) => {
+it("a build without its tools names the missing one", ({ onTestFinished }) => {
   const folder = mkdtempSync(join(tmpdir(), "nexus-clone-"))
   onTestFinished(() => rmSync(folder, { recursive: true, force: true }))
   for (const path of ["package.json", "scripts"]) cpSync(path, join(folder, path), { recursive: true })

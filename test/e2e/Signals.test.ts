@@ -9,7 +9,7 @@ import { createVm } from "../support/VmCalls.js"
 
 describe.concurrent("signals to nexusd", { timeout: 60_000 }, () => {
   for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) {
-    it(`${signal}: the request under way is answered, the database closed, the exit code 0`, async ({
+    it(`${signal} finishes the request in flight, closes the database and exits with 0`, async ({
       expect,
       onTestFinished
     }) => {

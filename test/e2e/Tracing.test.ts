@@ -80,7 +80,7 @@ describe.concurrent("tracing", () => {
     })
   })
 
-  it("serves and stops as ever when the collector is not there", async ({ onTestFinished }) => {
+  it("serves and stops as usual without a collector", async ({ onTestFinished }) => {
     const daemon = await startDaemon(makeHome(onTestFinished), {
       env: { OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: "http://127.0.0.1:1/v1/traces" }
     })

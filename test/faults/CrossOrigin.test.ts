@@ -218,7 +218,9 @@ const tryAll = async (daemon: Daemon, all: ReadonlyArray<Trial>) => {
 }
 
 describe("cross-origin protection", () => {
-  it("every head is let in or refused by what it says", { timeout: 600_000 }, async ({ onTestFinished }) => {
+  it("accepts or refuses every combination of headers by the table", { timeout: 600_000 }, async ({
+    onTestFinished
+  }) => {
     const daemon = await startDaemon(makeHome(onTestFinished))
     const all = trialsOf(daemon.port)
     const { allowed, refused } = await tryAll(daemon, all)
@@ -231,7 +233,7 @@ describe("cross-origin protection", () => {
     })
   })
 
-  it("api.allowed_hosts lets in the names it holds, with or without a port", { timeout: 600_000 }, async (test) => {
+  it("accepts the names of api.allowed_hosts, with or without a port", { timeout: 600_000 }, async (test) => {
     const daemon = await startDaemon(makeHome(test.onTestFinished), { config: "api: { allowed_hosts: [Nexus.LAN] }" })
     await tryAll(
       daemon,
@@ -239,7 +241,7 @@ describe("cross-origin protection", () => {
     )
   })
 
-  it("what is no request for this daemon is answered with care", async ({ onTestFinished }) => {
+  it("refuses malformed and foreign requests with JSON errors", async ({ onTestFinished }) => {
     const { port } = await startDaemon(makeHome(onTestFinished))
     const heads = [
       "GET /v1/vms HTTP/1.1\r\nConnection: close\r\n\r\n",
@@ -262,7 +264,7 @@ const hasChromium = spawnSync("chromium", ["--version"]).status === 0
 const folder = mkdtempSync(join(tmpdir(), "nexus-chromium-"))
 afterAll(() => rmSync(folder, { recursive: true, force: true, maxRetries: 5 }))
 
-/** Opens a page; `--dump-dom` prints it and ends, without it Chromium stays until it is told to stop. */
+/** Opens a page; `--dump-dom` prints it and ends, without it Chromium runs until it is stopped. */
 const openPage = (url: string, ...more: ReadonlyArray<string>) => {
   const profile = mkdtempSync(join(folder, "profile-"))
   const flags =
@@ -365,7 +367,7 @@ const attack = `async (targets) => {
 }`
 
 describe.skipIf(!hasChromium)("cross-origin protection: a real page (needs chromium on PATH)", () => {
-  it("neither reads nor writes, wherever it is served from", { timeout: 120_000 }, async ({ onTestFinished }) => {
+  it("neither reads nor writes, from any other origin", { timeout: 120_000 }, async ({ onTestFinished }) => {
     const daemon = await startDaemon(makeHome(onTestFinished))
     await createVm(daemon, "web")
     const before = await listVms(daemon)
@@ -386,14 +388,14 @@ describe.skipIf(!hasChromium)("cross-origin protection: a real page (needs chrom
       })
     }, onTestFinished)
 
-    const own: { told?: (outcomes: ReadonlyArray<string>) => void } = {}
+    const own: { onOutcomes?: (outcomes: ReadonlyArray<string>) => void } = {}
     const attackers = await listenOn((request, response) => {
       let body = ""
       request.setEncoding("utf8").on("data", (text: string) => {
         body += text
       })
       request.once("end", () => {
-        if (request.url === "/outcomes") own.told?.(JSON.parse(body))
+        if (request.url === "/outcomes") own.onOutcomes?.(JSON.parse(body))
         const targets = request.url === "/control" ? [open] : [daemon.port]
         const urls = targets.flatMap((port) => [`http://127.0.0.1:${port}`, `http://evil.example:${port}`])
         response.writeHead(200, { "content-type": "text/html" })
@@ -403,7 +405,7 @@ describe.skipIf(!hasChromium)("cross-origin protection: a real page (needs chrom
 
     const visit = async (url: string) => {
       const outcomes = new Promise<ReadonlyArray<string>>((resolve) => {
-        own.told = resolve
+        own.onOutcomes = resolve
       })
       const page = openPage(url)
       onTestFinished(page.stop)
@@ -451,7 +453,7 @@ describe.skipIf(!hasChromium)("cross-origin protection: a real page (needs chrom
     })
   })
 
-  it("shows the daemon's own page, and the console is empty", { timeout: 60_000 }, async ({ onTestFinished }) => {
+  it("is the daemon's own: it renders, and the console is empty", { timeout: 60_000 }, async ({ onTestFinished }) => {
     const daemon = await startDaemon(makeHome(onTestFinished))
     const noisy = await listenOn((_, response) => {
       response.writeHead(200, { "content-type": "text/html", "content-security-policy": "script-src 'none'" })

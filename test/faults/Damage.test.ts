@@ -147,7 +147,7 @@ const expectTyped = (cause: Cause.Cause<unknown>, say: string): boolean => {
 
 describe(`a database damaged at random (NEXUS_SEED=${seed})`, () => {
   const count = trials(200, 15)
-  it(`${count} times is refused untouched, or answers with true records or an error`, { timeout: time }, async () => {
+  it(`${count} times is refused unchanged, or serves true records or errors`, { timeout: time }, async () => {
     const home = makeHome(onTestFinished)
     const { closed, killed, vms } = await sample(home)
     const known = new Set(vms.map(inOrder))
@@ -226,7 +226,7 @@ describe(`a database damaged at random (NEXUS_SEED=${seed})`, () => {
     })
   })
 
-  it("is treated alike by the programs as they are shipped", { timeout: time }, async () => {
+  it("is treated the same by the shipped programs", { timeout: time }, async () => {
     const home = makeHome(onTestFinished)
     const { closed, path, vms } = await sample(home)
     for (let trial = 0; trial < trials(20, 4); trial++) {
@@ -257,7 +257,7 @@ describe(`a database damaged at random (NEXUS_SEED=${seed})`, () => {
 
 describe(`a database damaged under a running daemon (NEXUS_SEED=${seed})`, () => {
   const rounds = trials(20, 2)
-  it(`${rounds} times gives true records or errors, and a restored backup serves again`, {
+  it(`${rounds} times serves true records or errors, and a restored backup serves again`, {
     timeout: time
   }, async () => {
     const home = makeHome(onTestFinished)

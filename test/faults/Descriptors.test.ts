@@ -90,7 +90,7 @@ const limitDescriptors = (daemon: Running, limit: number) =>
   expect(spawnSync("prlimit", ["--pid", String(daemon.child.pid), `--nofile=${limit}:`]).status).toBe(0)
 
 describe("a daemon without file descriptors", () => {
-  it.skipIf(!hasPrlimit)("that idle connections took serves again once they end (needs prlimit)", async () => {
+  it.skipIf(!hasPrlimit)("taken by idle connections serves again once they end (needs prlimit)", async () => {
     const daemon = await startDaemon(await homeWithRecords())
     limitDescriptors(daemon, 40)
     const ask = await connectionTo(daemon)
@@ -108,7 +108,7 @@ describe("a daemon without file descriptors", () => {
 
   const rounds = trials(20, 2)
   it.skipIf(!hasPrlimit)(
-    `${rounds} times answers true or 5xx, says so in health, and serves again once there are some (needs prlimit)`,
+    `${rounds} times serves true answers or 5xx, has health 503, and recovers with new descriptors (needs prlimit)`,
     { timeout: isFull ? 300_000 : 60_000 },
     async () => {
       const home = await homeWithRecords()
@@ -125,7 +125,7 @@ describe("a daemon without file descriptors", () => {
           const status = await ask(each)
           const isServed = status < 500
           counts[isServed ? "served" : "refused"]++
-          // A daemon whose reads or writes fail is not well.
+          // Health is 503 where reads or writes fail.
           if (!isServed && each.path.startsWith("/v1/")) expect(await ask(health), each.path).toBe(503)
         }
         limitDescriptors(daemon, 1024)

@@ -54,7 +54,7 @@ const freeOn = (path: string): number => {
   return bavail * bsize
 }
 
-/** Creates on four lines until one is refused; gives back the names that were acknowledged. */
+/** Creates on four lines until one is refused; returns the acknowledged names. */
 const createUntilFull = async (daemon: Daemon, prefix: string): Promise<ReadonlyArray<string>> => {
   const acknowledged: Array<string> = []
   let isFull = false
@@ -242,7 +242,7 @@ describe("a database that can't be written", () => {
   })
 
   // The kernel remounts nothing read-only while a file on it is open for writing; a limit refuses the same writes.
-  itNeeds(canLimit, "prlimit")("any more is read, refuses changes with 503, and recovers", async () => {
+  itNeeds(canLimit, "prlimit")("any more serves reads, refuses changes with 503, and recovers", async () => {
     const home = makeHome(onTestFinished)
     const daemon = await startDaemon(home)
     const names: Array<string> = []

@@ -28,12 +28,12 @@ const rightAnswers: Readonly<Record<Kind, ReadonlyArray<number>>> = {
   delete: [204, 404]
 }
 
-/** What many clients ask of several daemons, and what they hear. */
+/** The requests of many clients to several daemons, and the answers. */
 class Load {
   readonly history: Array<Operation> = []
   /** Answers that no order of events could make right. */
   readonly wrong: Array<unknown> = []
-  /** What a client that alone used a name was told: made and never touched again, or removed. */
+  /** Answers on names that only one client uses: created and kept, or deleted. */
   readonly kept = new Map<string, Vm>()
   readonly gone = new Set<string>()
   readonly counts = { created: 0, deleted: 0, answered: 0, unanswered: 0, unavailable: 0 }
@@ -51,7 +51,7 @@ class Load {
     else if (!isDeepStrictEqual(first, vm)) this.wrong.push({ first, later: vm })
   }
 
-  /** Makes one request of one daemon. An outcome that nobody can know is `undefined`. */
+  /** Makes one request of one daemon. Returns `undefined` if the outcome is unknown. */
   private async operate(daemon: Daemon, kind: Kind, name: string) {
     if (kind !== "get") this.sent++
     const called = ++this.clock
@@ -155,7 +155,7 @@ class Load {
 }
 
 describe.skipIf(!hasPostgres)(`a fleet on PostgreSQL${needsPostgres}`, () => {
-  it(`gives ${clients} clients one inventory through ${daemonCount} daemons, two of which are killed`, {
+  it(`shows ${clients} clients one inventory through ${daemonCount} daemons while two are killed`, {
     timeout: trials(600_000, 60_000)
   }, async ({ onTestFinished }) => {
     const server = await Server.create(onTestFinished)
@@ -194,7 +194,7 @@ describe.skipIf(!hasPostgres)(`a fleet on PostgreSQL${needsPostgres}`, () => {
     )
     expect(row).toEqual({ all: found.size, cids: found.size, names: found.size })
 
-    // No lock of the dead is left, and nobody but the dead has complained.
+    // No lock of the killed daemons is left, and only their connections were lost.
     expect(load.counts.unanswered).toBeGreaterThan(0)
     for (const daemon of survivors) {
       expect(daemon.log().filter((line) => !/listening| took /.test(line))).toEqual([])

@@ -88,7 +88,7 @@ const killMoment = async (): Promise<void> => {
 
 const repeated = (values: ReadonlyArray<unknown>) => values.filter((value, at) => values.indexOf(value) !== at)
 
-/** Holds what a restarted daemon has against what was acknowledged; gives back what is wrong. */
+/** Compares a restarted daemon's records with what was acknowledged; returns the differences. */
 const compare = (list: ReadonlyArray<Vm>): ReadonlyArray<string> => {
   const found = new Map(list.map((vm) => [vm.name, vm]))
   const wrong: Array<string> = []
@@ -108,7 +108,7 @@ const compare = (list: ReadonlyArray<Vm>): ReadonlyArray<string> => {
   return wrong
 }
 
-it(`keeps what it acknowledged over ${kills} kills`, { timeout: kills * 3_000 + 10_000 }, async ({
+it(`nexusd keeps all it acknowledged over ${kills} kills`, { timeout: kills * 3_000 + 10_000 }, async ({
   onTestFinished
 }) => {
   const home = makeHome(onTestFinished)
@@ -117,7 +117,7 @@ it(`keeps what it acknowledged over ${kills} kills`, { timeout: kills * 3_000 + 
     const daemon = await startDaemon(home)
     const list = await listVms(daemon)
     expect(compare(list), `after kill ${kill - 1}`).toEqual([])
-    // The daemon has it open as well: this connection's end merges no log.
+    // The daemon has the file open: closing this connection merges no log.
     const integrity = withDatabase(path, (database) => {
       database.exec("PRAGMA query_only = ON")
       return database.prepare("PRAGMA integrity_check").all()
@@ -140,7 +140,7 @@ it(`keeps what it acknowledged over ${kills} kills`, { timeout: kills * 3_000 + 
     agent.destroy()
     for (const { kind } of expected.values()) if (kind === "either") counts.inFlight++
   }
-  // A daemon that answers nobody would lose nothing.
+  // A daemon that answers nothing would lose nothing.
   expect(counts.creates).toBeGreaterThan(0)
   expect(counts.deletes).toBeGreaterThan(0)
   expect(counts.inFlight).toBeGreaterThan(0)

@@ -60,7 +60,7 @@ const openSlow = (port: number, beginning: string, more: string): Slow => {
   return { socket, connected, lasted, received: () => received }
 }
 
-/** Makes calls until told to stop; gives back how many there were, and how long the slowest took in milliseconds. */
+/** Makes calls until stopped; returns their number and the milliseconds of the slowest. */
 const keepCalling = (daemon: Daemon) => {
   const seen = { calls: 0, slowest: 0, failures: [] as Array<string> }
   let isOver = false
@@ -108,7 +108,7 @@ const slowBodies = [
       `POST /v1/vms HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n`,
       "1\r\n \r\n"
     ),
-  // Refused by its head alone; what is left of it must come in time all the same.
+  // Refused by its head; the rest must still arrive in time.
   (port: number) =>
     openSlow(port, `POST /v1/vms HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nContent-Length: 5000\r\n\r\n`, "x"),
   (port: number) => openSlow(port, `DELETE /x HTTP/1.1\r\nHost: evil.example\r\nContent-Length: 5000\r\n\r\n`, "x")
@@ -141,7 +141,7 @@ const beSlow = async (daemon: Daemon, ways: typeof slowHeads, count: number, sec
   })
 }
 
-/** Sends a body that is so many times this part, as fast as it is read; gives back the status, if one came. */
+/** Sends a part that often as one body, as fast as it is read; returns the status, if one came. */
 const postMany = ({ url }: Daemon, count: number, part: Buffer) =>
   new Promise<number | undefined>((resolve) => {
     const headers = { "content-type": "application/json" }
@@ -154,17 +154,17 @@ const postMany = ({ url }: Daemon, count: number, part: Buffer) =>
   })
 
 describe("limits", { concurrent: !isFull }, () => {
-  it("sockets that dawdle over the head are closed in time", async ({ onTestFinished }) => {
+  it("close sockets with a slow head in time", async ({ onTestFinished }) => {
     const daemon = await startDaemon(makeHome(onTestFinished))
     await beSlow(daemon, slowHeads, trials(500, 50), 10)
   })
 
-  it.runIf(isFull)("sockets that dawdle over the body too", async ({ onTestFinished }) => {
+  it.runIf(isFull)("close sockets with a slow body in time", async ({ onTestFinished }) => {
     const daemon = await startDaemon(makeHome(onTestFinished))
     await beSlow(daemon, slowBodies, 500, 30)
   })
 
-  it("500 unfinished bodies keep nobody from being served", async ({ onTestFinished }) => {
+  it("serve other requests during 500 unfinished bodies", async ({ onTestFinished }) => {
     const daemon = await startDaemon(makeHome(onTestFinished))
     const sockets = Array.from({ length: 500 }, (_, index) => slowBodies[index % 2]?.(daemon.port))
     onTestFinished(() => {
@@ -181,7 +181,7 @@ describe("limits", { concurrent: !isFull }, () => {
     }
   })
 
-  it("connections over api.max_connections are closed, and service goes on", async ({ onTestFinished }) => {
+  it("close connections over api.max_connections, and go on serving the others", async ({ onTestFinished }) => {
     const env = { NEXUS_API_MAX_CONNECTIONS: "20" }
     const { port } = await startDaemon(makeHome(onTestFinished), { env })
     const ask = `GET /v1/vms HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\n\r\n`
@@ -212,7 +212,7 @@ describe("limits", { concurrent: !isFull }, () => {
     })
   })
 
-  it("more requests than can be in flight are answered with 503 and Retry-After", async () => {
+  it("refuse requests over the concurrency limit with 503 and Retry-After", async () => {
     const test = Effect.gen(function* () {
       const gate = yield* Deferred.make<void>()
       const store = Layer.effectContext(
@@ -228,7 +228,7 @@ describe("limits", { concurrent: !isFull }, () => {
       if (!("port" in address)) return yield* Effect.dieMessage("no TCP")
       const get = requestBytes(address, { path: "/v1/vms" })
 
-      // Callers who hang up give their places back.
+      // Clients that disconnect release their permits.
       let putOff = 0
       const gone = Array.from({ length: 300 }, () => Net.connect(address).on("error", () => {}))
       for (const socket of gone) socket.on("data", () => putOff++).write(get)
@@ -266,7 +266,7 @@ describe("limits", { concurrent: !isFull }, () => {
     })
   })
 
-  it("a body may hold 1 MiB and no more", async ({ onTestFinished }) => {
+  it("accept a body of 1 MiB and no more", async ({ onTestFinished }) => {
     const daemon = await startDaemon(makeHome(onTestFinished))
     const most = 1024 * 1024
     const body = (size: number) => `{"name":"x"${" ".repeat(size - 12)}}`
@@ -288,7 +288,7 @@ describe("limits", { concurrent: !isFull }, () => {
     await refused(await post({ "content-length": "10000000000" }, "{"), "10 GB, announced")
     const status = `/proc/${daemon.child.pid}/status`
     const peakMib = () => Number(/VmHWM:\s+(\d+)/.exec(readFileSync(status, "latin1"))?.[1]) / 1024
-    // What passes through is garbage for a while, of small bodies too: only what is kept grows with the size.
+    // Bodies that are discarded are garbage for a while: only a body that is kept grows memory with its size.
     for (let n = 0; n < 50; n++) await refused(await post(chunked, chunks(body(most + 1))), "one of 50, in chunks")
     const before = existsSync(status) ? peakMib() : 0
     expect([413, undefined]).toContain(await postMany(daemon, 600, Buffer.alloc(most, " ")))

@@ -28,7 +28,7 @@ describe("the checker", () => {
 
   it.each([
     ["one after the other", ["12 create 201 x", "34 get 200 x", "56 delete 204", "78 get 404", "89 create 201 y"]],
-    ["a read beside the creation", ["14 create 201 x", "23 get 404"]],
+    ["a read during the creation", ["14 create 201 x", "23 get 404"]],
     ["a read that came first", ["25 create 201 x", "16 get 200 x"]],
     ["two creations at once", ["13 create 201 x", "24 create 409"]],
     ["two deletions at once", ["12 create 201 x", "36 delete 404", "45 delete 204"]],
@@ -100,7 +100,7 @@ const makeService = async (first: Daemon, restart: () => Promise<Daemon>) => {
 }
 
 describe("the service", () => {
-  it(`gives ${clients} clients one answer, in ${histories} histories with two restarts each`, {
+  it(`is linearizable for ${clients} clients, in ${histories} histories with two restarts each`, {
     timeout: histories * 30_000
   }, async ({ onTestFinished }) => {
     const home = makeHome(onTestFinished)

@@ -101,14 +101,14 @@ describe.skipIf(!hasPostgres)(`PostgreSQL's faults${needsPostgres}`, () => {
   afterAll(async () => {
     for (const dispose of disposals.reverse()) await dispose()
     report({
-      promise: "an outage of PostgreSQL is told in time and is over in time",
+      promise: "an outage of PostgreSQL is reported in time and ends in time",
       trials: "the real server stopped, paused, restarted; a standby promoted",
       asserted: `every call 503 within ${bound} ms, full service within ${bound} ms of its return`,
       result: `slowest 503 ${Math.round(slowest.outage)} ms, slowest return ${Math.round(slowest.recovery)} ms`
     })
   })
 
-  it("gone at start: said in one line, waited for, and served once it is there", async ({ onTestFinished }) => {
+  it("at start: nexusd logs one line, retries, and serves once the server is up", async ({ onTestFinished }) => {
     const database = await server.database()
     await server.stop()
     const home = makeHome(onTestFinished)
@@ -129,7 +129,7 @@ describe.skipIf(!hasPostgres)(`PostgreSQL's faults${needsPostgres}`, () => {
     expect((await ended).code).toBe(0)
   })
 
-  it("gone at start for good: given up after a bounded time", { timeout: 60_000 }, async ({ onTestFinished }) => {
+  it("at start for good: nexusd gives up after a bounded time", { timeout: 60_000 }, async ({ onTestFinished }) => {
     const nowhere = `postgres://postgres@127.0.0.1:${await freePort()}/n`
     const target = Either.getOrThrow(parsePostgresUrl(nowhere))
     const began = performance.now()
@@ -166,7 +166,7 @@ describe.skipIf(!hasPostgres)(`PostgreSQL's faults${needsPostgres}`, () => {
     expect((await daemon.stop()).code).toBe(0)
   })
 
-  it("restarted under load: no answer but a right one or a 503", async ({ onTestFinished }) => {
+  it("restarted under load: every answer is right or a 503", async ({ onTestFinished }) => {
     const database = await server.database()
     const daemon = await startDaemon(makeHome(onTestFinished), { args: ["--db", server.url(database)] })
     const acknowledged = new Map<string, Vm>()
@@ -225,7 +225,7 @@ describe.skipIf(!hasPostgres)(`PostgreSQL's faults${needsPostgres}`, () => {
     expect((await daemon.stop()).code).toBe(0)
   })
 
-  it("paused at stop: the daemon ends all the same", async ({ onTestFinished }) => {
+  it("paused at stop: the daemon still ends", async ({ onTestFinished }) => {
     const database = await server.database()
     const daemon = await startDaemon(makeHome(onTestFinished), { args: ["--db", server.url(database)] })
     await createVm(daemon, "web")

@@ -56,7 +56,7 @@ const startTraced = (home: Home, atEnd: AtEnd, more: ReadonlyArray<string> = [])
 /** What became of each name; one that is in flight is missing here. */
 type Acknowledged = Map<string, Vm | "gone">
 
-/** The two files whose syncs count. SQLite makes the -shm file anew from the log. */
+/** The two files whose syncs count. SQLite rebuilds the -shm file from the log. */
 interface Disk {
   readonly db: Buffer
   readonly wal: Buffer
@@ -71,7 +71,7 @@ const write = (path: string, { db, wal }: Disk) => {
   writeFileSync(`${path}-wal`, wal)
 }
 
-/** Starts a machine on what its disk held, as it were; gives back what is wrong. */
+/** Opens a simulated disk after the power loss; returns what is wrong. */
 const afterPowerLoss = (folder: string, disk: Disk, acknowledged: Acknowledged, inFlight: ReadonlySet<string>) => {
   const path = join(folder, "nexus.db")
   write(path, disk)
@@ -119,128 +119,137 @@ const both = (disk: Disk, live: Disk, mix: (synced: Buffer, live: Buffer) => Buf
   wal: mix(disk.wal, live.wal)
 })
 
-it.skipIf(noStrace)("syncs before every acknowledgement (strace)", { timeout: 120_000 }, async ({ onTestFinished }) => {
-  const creates = trials(1_000, 50)
-  const home = makeHome(onTestFinished)
-  const traced = startTraced(home, onTestFinished)
-  const daemon = await traced.listening()
-  const synced = () => traced.trace().match(/= 0$/gm)?.length ?? 0
-  const before = synced()
-  for (let at = 1; at <= creates; at++) {
-    await createVm(daemon, `vm-${at}`)
-    // strace writes a call down before it lets the daemon go on.
-    if (at % 10 === 0) expect(synced() - before, `syncs after ${at} acknowledgements`).toBeGreaterThanOrEqual(at)
+it.skipIf(noStrace)(
+  "nexusd syncs before every acknowledgement (strace)",
+  { timeout: 120_000 },
+  async ({ onTestFinished }) => {
+    const creates = trials(1_000, 50)
+    const home = makeHome(onTestFinished)
+    const traced = startTraced(home, onTestFinished)
+    const daemon = await traced.listening()
+    const synced = () => traced.trace().match(/= 0$/gm)?.length ?? 0
+    const before = synced()
+    for (let at = 1; at <= creates; at++) {
+      await createVm(daemon, `vm-${at}`)
+      // strace writes a call down before it lets the daemon go on.
+      if (at % 10 === 0) expect(synced() - before, `syncs after ${at} acknowledgements`).toBeGreaterThanOrEqual(at)
+    }
+    const syncs = synced() - before
+    traced.signal("SIGTERM")
+    await traced.ended
+    report({
+      promise: "acknowledged means kept",
+      trials: `${creates} sequential creates under strace`,
+      asserted: "no fewer fsync and fdatasync calls than acknowledgements, at any time",
+      result: `${syncs} syncs`
+    })
   }
-  const syncs = synced() - before
-  traced.signal("SIGTERM")
-  await traced.ended
-  report({
-    promise: "acknowledged means kept",
-    trials: `${creates} sequential creates under strace`,
-    asserted: "no fewer fsync and fdatasync calls than acknowledgements, at any time",
-    result: `${syncs} syncs`
-  })
-})
+)
 
 // The model: a disk keeps, of each file, what the file held when its last sync returned, and of later writes any part or
 // nothing. The daemon is stopped (SIGSTOP) as a sync returns, before it can act on it; what it has acknowledged by then
 // must be on the disk whether this sync's writes reached it not at all, in part or wholly. What the model leaves out: a
 // disk that lies about syncs, one that damages what it isn't writing, and a folder that forgets a file, since both files
 // are there from the start.
-it.skipIf(noStrace)("keeps what it acknowledged when the power fails (strace)", { timeout: 300_000 }, async (test) => {
-  const samples = trials(200, 5)
-  const home = makeHome(test.onTestFinished)
-  const path = join(home.path, "state/nexus/nexus.db")
-  const folder = join(home.path, "disk")
-  mkdirSync(folder)
-  const acknowledged: Acknowledged = new Map()
-  const inFlight = new Set<string>()
+it.skipIf(noStrace)(
+  "nexusd keeps all it acknowledged when the power fails (strace)",
+  { timeout: 300_000 },
+  async (test) => {
+    const samples = trials(200, 5)
+    const home = makeHome(test.onTestFinished)
+    const path = join(home.path, "state/nexus/nexus.db")
+    const folder = join(home.path, "disk")
+    mkdirSync(folder)
+    const acknowledged: Acknowledged = new Map()
+    const inFlight = new Set<string>()
 
-  // A log just short of the 1,000 pages at which SQLite merges it into the database, which then happens as we watch.
-  const first = await startDaemon(home)
-  for (let at = 1; statSync(`${path}-wal`).size < 975 * 4_120; at++) {
-    acknowledged.set(`old-${at}`, await createVm(first, `old-${at}`))
-  }
-  await first.stop("SIGKILL")
-
-  let disk = readLive(path)
-  const stops = { log: 0, database: 0, states: 0 }
-  let sinceSync = 0
-  const powerFails = (how: string, state: Disk) => {
-    stops.states++
-    const wrong = afterPowerLoss(folder, state, acknowledged, inFlight)
-    expect(wrong, `power lost at sync ${stops.log + stops.database}, ${how}`).toEqual([])
-  }
-  const onSync = (file: string) => {
-    const live = readLive(path)
-    powerFails("no unsynced write done", disk)
-    powerFails("unsynced writes cut off", both(disk, live, torn))
-    powerFails("unsynced writes done in part", both(disk, live, shuffled))
-    if (file === basename(path)) {
-      stops.database++
-      disk = { ...disk, db: live.db }
-    } else if (file === `${basename(path)}-wal`) {
-      stops.log++
-      disk = { ...disk, wal: live.wal }
+    // A log just short of the 1,000 pages at which SQLite merges it into the database, which then happens as we watch.
+    const first = await startDaemon(home)
+    for (let at = 1; statSync(`${path}-wal`).size < 975 * 4_120; at++) {
+      acknowledged.set(`old-${at}`, await createVm(first, `old-${at}`))
     }
-    powerFails("synced writes done", disk)
-    sinceSync = 0
-  }
+    await first.stop("SIGKILL")
 
-  const traced = startTraced(home, test.onTestFinished, ["-e", "inject=fsync,fdatasync:signal=SIGSTOP"])
-  /** Looks on at every sync until the daemon has ended. */
-  const watch = async () => {
-    const files = new Map<string, string>()
-    for (let seen = 0; !traced.hasEnded(); await sleep(1)) {
-      const lines = traced.trace().split("\n").slice(0, -1)
-      for (const line of lines.slice(seen)) {
-        const [, thread = "", what = ""] = /^(\d+) +(.*)$/.exec(line) ?? []
-        const file = /^f(?:data)?sync\(\d+<(.*)>/.exec(what)?.[1]
-        if (file !== undefined) files.set(thread, basename(file))
-        const synced = files.get(thread)
-        if (synced === undefined || what !== "--- stopped by SIGSTOP ---") continue
-        files.delete(thread)
-        // What it has sent arrives meanwhile.
-        await sleep(5)
-        onSync(synced)
-        traced.signal("SIGCONT")
+    let disk = readLive(path)
+    const stops = { log: 0, database: 0, states: 0 }
+    let sinceSync = 0
+    const powerFails = (how: string, state: Disk) => {
+      stops.states++
+      const wrong = afterPowerLoss(folder, state, acknowledged, inFlight)
+      expect(wrong, `power lost at sync ${stops.log + stops.database}, ${how}`).toEqual([])
+    }
+    const onSync = (file: string) => {
+      const live = readLive(path)
+      powerFails("no unsynced write done", disk)
+      powerFails("unsynced writes cut off", both(disk, live, torn))
+      powerFails("unsynced writes done in part", both(disk, live, shuffled))
+      if (file === basename(path)) {
+        stops.database++
+        disk = { ...disk, db: live.db }
+      } else if (file === `${basename(path)}-wal`) {
+        stops.log++
+        disk = { ...disk, wal: live.wal }
       }
-      seen = lines.length
+      powerFails("synced writes done", disk)
+      sinceSync = 0
     }
-  }
-  const watching = watch()
 
-  const client = async (daemon: { readonly url: string }, who: number) => {
-    for (let at = 1; stops.log < samples || stops.database === 0; at++) {
-      if (sinceSync > 100) throw new Error(`${sinceSync} requests were acknowledged without a sync`)
-      const old = at % 3 === 0 ? `vm-${who}-${at - 1}` : undefined
-      const name = old ?? `vm-${who}-${at}`
-      inFlight.add(name)
-      if (old === undefined) acknowledged.set(name, await createVm(daemon, name))
-      else {
-        const { status } = await call(daemon, "DELETE", `/v1/vms/${name}`)
-        expect(status).toBe(204)
-        acknowledged.set(name, "gone")
+    const traced = startTraced(home, test.onTestFinished, ["-e", "inject=fsync,fdatasync:signal=SIGSTOP"])
+    /** Looks on at every sync until the daemon has ended. */
+    const watch = async () => {
+      const files = new Map<string, string>()
+      for (let seen = 0; !traced.hasEnded(); await sleep(1)) {
+        const lines = traced.trace().split("\n").slice(0, -1)
+        for (const line of lines.slice(seen)) {
+          const [, thread = "", what = ""] = /^(\d+) +(.*)$/.exec(line) ?? []
+          const file = /^f(?:data)?sync\(\d+<(.*)>/.exec(what)?.[1]
+          if (file !== undefined) files.set(thread, basename(file))
+          const synced = files.get(thread)
+          if (synced === undefined || what !== "--- stopped by SIGSTOP ---") continue
+          files.delete(thread)
+          // What it has sent arrives meanwhile.
+          await sleep(5)
+          onSync(synced)
+          traced.signal("SIGCONT")
+        }
+        seen = lines.length
       }
-      inFlight.delete(name)
-      sinceSync++
     }
-  }
-  const load = async () => {
-    const daemon = await traced.listening()
-    await Promise.all([1, 2, 3, 4].map((who) => client(daemon, who)))
-    powerFails("all at rest", disk)
-    traced.signal("SIGKILL")
-  }
-  await Promise.all([load(), watching])
+    const watching = watch()
 
-  write(path, disk)
-  const list = new Map((await listVms(await startDaemon(home))).map((vm) => [vm.name, vm]))
-  for (const [name, vm] of acknowledged) expect(list.get(name)?.id).toBe(vm === "gone" ? undefined : vm.id)
-  report({
-    promise: "acknowledged means kept",
-    trials: `power lost at each of ${stops.log} syncs of the log and ${stops.database} of the database`,
-    asserted: "with unsynced writes dropped, cut off or done in part: nothing acknowledged missing, integrity_check ok",
-    result: `${stops.states} states of the disk, 0 lost of ${acknowledged.size}`
-  })
-})
+    const client = async (daemon: { readonly url: string }, who: number) => {
+      for (let at = 1; stops.log < samples || stops.database === 0; at++) {
+        if (sinceSync > 100) throw new Error(`${sinceSync} requests were acknowledged without a sync`)
+        const old = at % 3 === 0 ? `vm-${who}-${at - 1}` : undefined
+        const name = old ?? `vm-${who}-${at}`
+        inFlight.add(name)
+        if (old === undefined) acknowledged.set(name, await createVm(daemon, name))
+        else {
+          const { status } = await call(daemon, "DELETE", `/v1/vms/${name}`)
+          expect(status).toBe(204)
+          acknowledged.set(name, "gone")
+        }
+        inFlight.delete(name)
+        sinceSync++
+      }
+    }
+    const load = async () => {
+      const daemon = await traced.listening()
+      await Promise.all([1, 2, 3, 4].map((who) => client(daemon, who)))
+      powerFails("all at rest", disk)
+      traced.signal("SIGKILL")
+    }
+    await Promise.all([load(), watching])
+
+    write(path, disk)
+    const list = new Map((await listVms(await startDaemon(home))).map((vm) => [vm.name, vm]))
+    for (const [name, vm] of acknowledged) expect(list.get(name)?.id).toBe(vm === "gone" ? undefined : vm.id)
+    report({
+      promise: "acknowledged means kept",
+      trials: `power lost at each of ${stops.log} syncs of the log and ${stops.database} of the database`,
+      asserted:
+        "with unsynced writes dropped, cut off or done in part: nothing acknowledged missing, integrity_check ok",
+      result: `${stops.states} states of the disk, 0 lost of ${acknowledged.size}`
+    })
+  }
+)

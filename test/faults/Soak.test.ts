@@ -43,7 +43,7 @@ interface Books {
 
 const pathOf = ({ name }: Vm) => `/v1/vms/${name}`
 
-/** A client with records of its own, of which it keeps some ten; it knows what each answer must be. */
+/** A client with records of its own, some ten at a time; it knows the right answer to each call. */
 const client = async (daemon: Daemon, line: number, isOver: () => boolean, books: Books, sample: () => void) => {
   const mine = new Map<string, Vm>()
   const agent = new Http.Agent({ keepAlive: true })

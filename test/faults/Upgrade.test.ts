@@ -228,7 +228,7 @@ it(`a restore killed at ${rounds} moments leaves the old database or the new one
   })
 })
 
-it(`a backup killed at ${rounds} moments has its name once it is whole`, { timeout: time }, async () => {
+it(`a backup killed at ${rounds} moments has its final name only when complete`, { timeout: time }, async () => {
   const home = makeHome(onTestFinished)
   const [source, backup] = [join(home.path, "source.db"), join(home.path, "backup", "nexus.db")]
   const whole = makeNew(source, await template(home), 50)

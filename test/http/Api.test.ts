@@ -41,7 +41,7 @@ const names = (urlParams = {}) =>
     Array.map((vm) => vm.name)
   )
 
-/** Every call there is, each of which needs the store. */
+/** Every call that needs the store. */
 const calls = {
   create: create({ name: "new" }),
   list: list(),
@@ -50,9 +50,9 @@ const calls = {
   health
 }
 
-describe("the API through its client", () => {
+describe("NexusClient", () => {
   it.live(
-    "a record that is created is shown, listed and deleted",
+    "creates, gets, lists and deletes a record",
     overApi(
       Effect.gen(function* () {
         const now = Math.floor(Date.now() / 1000)
@@ -80,7 +80,7 @@ describe("the API through its client", () => {
   )
 
   it.live(
-    "a name alone makes a work VM of 1 vCPU and 128 MiB",
+    "creates a work VM of 1 vCPU and 128 MiB from a name alone",
     overApi(
       Effect.gen(function* () {
         expect(yield* create({ name: "web" })).toMatchObject({ role: "work", vcpu_count: 1, mem_size_mib: 128, cid: 3 })
@@ -90,7 +90,7 @@ describe("the API through its client", () => {
   )
 
   it.live(
-    "create says where the record is",
+    "returns the record's path in Location after a create",
     overApi(
       Effect.gen(function* () {
         const client = yield* NexusClient
@@ -103,7 +103,7 @@ describe("the API through its client", () => {
   )
 
   it.live(
-    "delete takes an id as well as a name, and answers 204",
+    "deletes by name or id, and returns 204",
     overApi(
       Effect.gen(function* () {
         const client = yield* NexusClient
@@ -117,7 +117,7 @@ describe("the API through its client", () => {
   )
 
   it.live(
-    "a program reads page after page",
+    "reads page after page",
     overApi(
       Effect.gen(function* () {
         const { vms } = yield* NexusClient
@@ -136,7 +136,7 @@ describe("the API through its client", () => {
   )
 
   it.live(
-    "list filters by role, by state, and by both",
+    "filters a list by role, by state, and by both",
     overApi(
       Effect.gen(function* () {
         expect(yield* names()).toEqual(["p2", "w2", "p1", "w1"])
@@ -167,7 +167,7 @@ describe("the API through its client", () => {
   })
 
   it.live(
-    "fields that are set come through, fields that are not are absent",
+    "returns the fields that are set, and omits the others",
     overApi(
       Effect.gen(function* () {
         expect(yield* get("full")).toStrictEqual(full)
@@ -179,7 +179,7 @@ describe("the API through its client", () => {
   )
 
   it.live(
-    "health tells the version and the database",
+    "returns the version and the database from health",
     overApi(
       Effect.gen(function* () {
         expect(yield* health).toStrictEqual({
@@ -192,9 +192,9 @@ describe("the API through its client", () => {
   )
 })
 
-describe("errors through the client", () => {
+describe("errors of NexusClient", () => {
   it.live(
-    "an unknown name or id is NotFound",
+    "fails with NotFound for an unknown name or id",
     overApi(
       Effect.gen(function* () {
         expect(yield* Effect.flip(get("ghost"))).toStrictEqual(new NotFound({ message: "VM 'ghost' not found" }))
@@ -206,7 +206,7 @@ describe("errors through the client", () => {
   )
 
   it.live(
-    "a taken name is a Conflict",
+    "fails with Conflict for a taken name",
     overApi(
       Effect.gen(function* () {
         yield* create({ name: "dup" })
@@ -218,7 +218,7 @@ describe("errors through the client", () => {
   )
 
   it.live(
-    "a running VM is a Conflict, by name and by id, and stays",
+    "fails with Conflict when a running VM is deleted, by name or id, and keeps it",
     overApi(
       Effect.gen(function* () {
         const web = yield* get("web")
@@ -231,7 +231,7 @@ describe("errors through the client", () => {
     )
   )
 
-  it.live("with no CID free, create is a Conflict that says so", () =>
+  it.live("fails with Conflict when no CID is free", () =>
     Effect.gen(function* () {
       const daemon = yield* fakeDaemon(409, { _tag: "Conflict", error: "no free CID" })
       const failure = yield* Effect.flip(create({ name: "web" })).pipe(Effect.provide(clientOf(daemon.address)))
@@ -240,7 +240,7 @@ describe("errors through the client", () => {
   )
 
   it.live(
-    "a parameter that the daemon does not know is a BadRequest naming it",
+    "fails with BadRequest for an unknown query parameter, and names it",
     overApi(
       Effect.gen(function* () {
         const { address } = yield* TestServer
@@ -258,7 +258,7 @@ describe("errors through the client", () => {
   )
 
   it.live(
-    "a store that does not answer is StoreUnavailable, or Degraded to health, until it answers again",
+    "fails with StoreUnavailable, or Degraded from health, while the store is unavailable",
     overApi(
       Effect.gen(function* () {
         const { storeIs } = yield* TestServer
@@ -275,7 +275,7 @@ describe("errors through the client", () => {
           message: outage,
           version
         })
-        yield* storeIs("well")
+        yield* storeIs("healthy")
         expect(yield* health).toMatchObject({ status: "ok" })
         expect(yield* names()).toEqual(["web"])
         expect(yield* create({ name: "new" })).toMatchObject({ name: "new" })
@@ -285,7 +285,7 @@ describe("errors through the client", () => {
   )
 
   it.live(
-    "a bug in the daemon is InternalError, with the request's id and none of what happened",
+    "fails with InternalError for a defect, with the request's id and no details",
     overApi(
       Effect.gen(function* () {
         const { logs, storeIs } = yield* TestServer
@@ -302,7 +302,7 @@ describe("errors through the client", () => {
     )
   )
 
-  it.live("a daemon that is not there is a RequestError", () =>
+  it.live("fails with RequestError when nothing listens", () =>
     Effect.gen(function* () {
       const { address } = yield* Effect.scoped(fakeDaemon(200, []))
       const failure = yield* Effect.flip(list()).pipe(Effect.provide(clientOf(address)))
@@ -316,7 +316,7 @@ describe("names in the path", () => {
 
   for (const name of odd) {
     it.live(
-      `${JSON.stringify(name)} means the record of that name and no other`,
+      `returns the record named ${JSON.stringify(name)} and no other`,
       overApi(
         Effect.gen(function* () {
           expect(yield* Effect.flip(get(name))).toStrictEqual(new NotFound({ message: `VM '${name}' not found` }))
@@ -329,7 +329,7 @@ describe("names in the path", () => {
   }
 
   it.live(
-    "a record of any such name can be shown and deleted",
+    "shows and deletes a record of any such name",
     overApi(
       Effect.gen(function* () {
         for (const name of odd) {
@@ -345,7 +345,7 @@ describe("names in the path", () => {
   // No client can send these: they mean another path (https://url.spec.whatwg.org/#double-dot-path-segment).
   for (const name of ["..", ".", ""]) {
     it.live(
-      `${JSON.stringify(name)} is not found, and harms nothing`,
+      `fails with NotFound for ${JSON.stringify(name)}, and changes nothing`,
       overApi(
         Effect.gen(function* () {
           expect(yield* Effect.flip(get(name))).toMatchObject({ _tag: "NotFound" })
@@ -382,7 +382,7 @@ const fakeDaemon = (status: number, body: unknown) =>
       })
   )
 
-describe("daemons of the same plan", () => {
+describe("NexusClient with other daemons of the plan", () => {
   const overFake =
     <A, E>(status: number, body: unknown, ask: Effect.Effect<A, E, NexusClient>) =>
     () =>
@@ -408,7 +408,7 @@ describe("daemons of the same plan", () => {
 
   for (const [call, ask, status, error, tag] of refusals) {
     it.live(
-      `${call}: a ${status} that says only what went wrong is ${tag}`,
+      `${call} fails with ${tag} for a ${status} with error alone`,
       overFake(
         status,
         { error },
@@ -427,7 +427,7 @@ describe("daemons of the same plan", () => {
     ["health", health]
   ] as const) {
     it.live(
-      `${call}: a 503 that says only what went wrong is passed on in its words`,
+      `${call} keeps the message of a 503 with error alone`,
       overFake(
         503,
         { error: "the store does not answer" },
@@ -443,7 +443,7 @@ describe("daemons of the same plan", () => {
   }
 
   it.live(
-    "a health that says it is degraded is Degraded",
+    "fails with Degraded for a degraded health",
     overFake(
       503,
       { status: "degraded", error: "database is locked", database: { path: "/var/nexus.db" } },
@@ -459,7 +459,7 @@ describe("daemons of the same plan", () => {
   )
 
   it.live(
-    "an error may say more than we know",
+    "accepts an error with unknown fields",
     overFake(
       404,
       { error: "VM 'x' not found", code: 17, hint: { see: "list" } },
@@ -472,7 +472,7 @@ describe("daemons of the same plan", () => {
   const oldHealth = { status: "ok", database: { path: "/var/nexus.db", table_count: 3, size_bytes: 45056 } }
 
   it.live(
-    "health may come without a version",
+    "accepts health without a version",
     overFake(
       200,
       oldHealth,
@@ -486,7 +486,7 @@ describe("daemons of the same plan", () => {
   const foreign = { ...record("My_VM"), id: "abc", vcpu_count: 0, mem_size_mib: 4_294_967_295, zone: "eu" }
 
   it.live(
-    "a record that could not be created here is taken as it is",
+    "accepts a record that could not be created here",
     overFake(
       200,
       foreign,
@@ -497,7 +497,7 @@ describe("daemons of the same plan", () => {
   )
 
   it.live(
-    "a list of such records is too",
+    "accepts a list of such records",
     overFake(
       200,
       [foreign, foreign],
@@ -508,7 +508,7 @@ describe("daemons of the same plan", () => {
   )
 
   it.live(
-    "and so is what create answers",
+    "accepts such a record from a create",
     overFake(
       201,
       foreign,
@@ -518,9 +518,9 @@ describe("daemons of the same plan", () => {
     )
   )
 
-  it.live("delete takes a 204 without a body", overFake(204, undefined, remove("My_VM")))
+  it.live("accepts a 204 without a body from a delete", overFake(204, undefined, remove("My_VM")))
 
-  it.live("what is sent is what the plan's daemon knows", () =>
+  it.live("sends nothing that the plan's daemon does not know", () =>
     Effect.gen(function* () {
       const { address, asked } = yield* fakeDaemon(200, [])
       const ask = Effect.zipRight(list({ role: "work", state: "running" }), list())

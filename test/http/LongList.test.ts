@@ -7,7 +7,7 @@ import { type Home, makeHome } from "../support/Home.js"
 import { withDatabase } from "../support/Sqlite.js"
 import { createVm, listVms } from "../support/VmCalls.js"
 
-/** A daemon with so many records that a list of them goes out in many pieces. */
+/** A daemon with so many records that their list is sent in many chunks. */
 const startFull = async (home: Home, count: number) => {
   const path = join(home.path, "nexus.db")
   await (await startDaemon(home, { args: ["--db", path] })).stop()
@@ -23,7 +23,7 @@ const startFull = async (home: Home, count: number) => {
   return startDaemon(home, { args: ["--db", path] })
 }
 
-/** Asks for the list, reads a little of it at most, and then does nothing until the test is over. */
+/** Requests the list, and stops reading after the first bytes until the test ends. */
 const stall = (port: number, atEnd: (dispose: () => void) => void): Promise<Net.Socket> =>
   new Promise((resolve) => {
     const socket = Net.connect(port, "127.0.0.1", () =>
@@ -37,7 +37,7 @@ const stall = (port: number, atEnd: (dispose: () => void) => void): Promise<Net.
 describe.concurrent("a long list", () => {
   const count = 20_000
 
-  it("is whole and in order, for programs and on the command line", async ({ onTestFinished }) => {
+  it("is complete and in order, over HTTP and in nexusctl", async ({ onTestFinished }) => {
     const home = makeHome(onTestFinished)
     const daemon = await startFull(home, count)
     const response = await fetch(`${daemon.url}/v1/vms`)
@@ -64,9 +64,9 @@ describe.concurrent("a long list", () => {
     expect(stdout.trimEnd().split("\n")).toHaveLength(1 + count / 4)
   })
 
-  it("waits for whoever takes it slowly, and keeps nobody else waiting", async (test) => {
+  it("waits for slow readers without delaying other requests", async (test) => {
     const { onTestFinished } = test
-    // More than the sockets of both sides take.
+    // More than the socket buffers of both sides hold.
     const many = 5 * count
     const daemon = await startFull(makeHome(onTestFinished), many)
     const stalled = await Promise.all(Array.from({ length: 4 }, () => stall(daemon.port, onTestFinished)))
@@ -81,7 +81,7 @@ describe.concurrent("a long list", () => {
     stalled[0]?.destroy()
     expect(await fifth).toHaveLength(many + 1)
 
-    // Who reads on gets the rest, as it was when the list began.
+    // A client that reads on gets the rest of the same snapshot.
     const slow = stalled[1]
     const rest = await new Promise<string>((resolve) => {
       let text = ""
@@ -93,12 +93,12 @@ describe.concurrent("a long list", () => {
     })
     expect(rest).toContain('"name":"vm-1"')
 
-    // Beyond its patience a call is told so, and its caller's place is free again.
+    // After the timeout a request fails with 503, and its permit is free again.
     const again = await Promise.all(Array.from({ length: 2 }, () => stall(daemon.port, onTestFinished)))
     const refused = await fetch(`${daemon.url}/v1/vms`)
     expect(refused.status).toBe(503)
     expect(await refused.json()).toMatchObject({ error: expect.stringContaining("4 long lists are being read") })
-    // Nor is there one place more for it: the next is told the same.
+    // The timeout releases no permit that was not acquired: the next request fails as well.
     expect((await fetch(`${daemon.url}/v1/vms`)).status).toBe(503)
     for (const socket of [...stalled, ...again]) socket.destroy()
     expect(await listVms(daemon)).toHaveLength(many + 1)
@@ -108,7 +108,7 @@ describe.concurrent("a long list", () => {
     for (const line of stderr.trimEnd().split("\n")) expect(line).toMatch(/^\{.*\}$/)
   })
 
-  it("in pages is the same as in one", async ({ onTestFinished }) => {
+  it("equals its pages put together", async ({ onTestFinished }) => {
     const daemon = await startFull(makeHome(onTestFinished), count)
     const pages: Array<unknown> = []
     for (let path: string | undefined = "/v1/vms?limit=1000"; path !== undefined; ) {

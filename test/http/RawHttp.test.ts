@@ -51,7 +51,7 @@ const pathsOf = (body: Readonly<Record<string, unknown>>) =>
 
 describe("a record over HTTP", () => {
   it.live(
-    "the plan's client creates with a name alone",
+    "is created from a name alone, as the plan's client sends it",
     over(
       Effect.gen(function* () {
         const { address } = yield* TestServer
@@ -77,7 +77,7 @@ describe("a record over HTTP", () => {
   )
 
   it.live(
-    "the platform's own fetch does so too, and follows the Location",
+    "is created by fetch, which finds it at Location",
     over(
       Effect.gen(function* () {
         const { url } = yield* TestServer
@@ -92,7 +92,7 @@ describe("a record over HTTP", () => {
   )
 
   it.live(
-    "a field that is not set is absent, in every answer",
+    "has no field that is not set, in any answer",
     over(
       Effect.gen(function* () {
         const created = yield* post({ name: "x" })
@@ -108,7 +108,7 @@ describe("a record over HTTP", () => {
   )
 
   it.live(
-    "a field that is set is there",
+    "has every field that is set",
     over(
       Effect.gen(function* () {
         const { body } = yield* ask({ path: "/v1/vms/full" })
@@ -125,7 +125,7 @@ describe("a record over HTTP", () => {
   )
 
   it.live(
-    "DELETE answers 204 with nothing after it, and 404 the second time",
+    "is deleted with an empty 204, and then with 404",
     over(
       Effect.gen(function* () {
         const answer = yield* ask({ method: "DELETE", path: "/v1/vms/web" })
@@ -141,7 +141,7 @@ describe("a record over HTTP", () => {
   )
 
   it.live(
-    "a taken name and a running VM are told in the contract's words",
+    "fails with the contract's messages for a taken name and a running VM",
     over(
       Effect.gen(function* () {
         expect(expectFailure(yield* post({ name: "web" }), 409)["error"]).toBe("VM name 'web' already exists")
@@ -154,7 +154,7 @@ describe("a record over HTTP", () => {
   )
 
   it.live(
-    "a list is newest first: by creation time, then the later insert",
+    "is listed newest first: by creation time, then the later insert",
     over(
       Effect.gen(function* () {
         expect(yield* listed).toEqual(["newest", "later", "earlier", "oldest"])
@@ -171,7 +171,7 @@ describe("a record over HTTP", () => {
   )
 
   it.live(
-    "health is 200 and ok",
+    "is served by a daemon whose health is 200 and ok",
     over(
       Effect.gen(function* () {
         const answer = yield* ask({ path: "/v1/health" })
@@ -186,7 +186,7 @@ describe("a record over HTTP", () => {
   )
 
   it.live(
-    "HEAD is GET without the body",
+    "returns the same headers for HEAD as for GET, without a body",
     over(
       Effect.gen(function* () {
         for (const path of [
@@ -212,7 +212,7 @@ describe("a record over HTTP", () => {
   )
 
   it.live(
-    "every request has an id of its own",
+    "comes with a request id that no other answer has",
     over(
       Effect.gen(function* () {
         const ids = yield* Effect.forEach([1, 2, 3], () =>
@@ -246,7 +246,7 @@ describe("the bounds of a new record", () => {
 
   for (const params of accepted) {
     it.live(
-      `${JSON.stringify(params)} is created`,
+      `accept ${JSON.stringify(params)}`,
       over(
         Effect.gen(function* () {
           const answer = yield* post(params)
@@ -313,7 +313,7 @@ describe("the bounds of a new record", () => {
 
   for (const [params, ...paths] of refused) {
     it.live(
-      `${JSON.stringify(params).slice(0, 90)} is refused, naming ${paths.join(", ")}`,
+      `refuse ${JSON.stringify(params).slice(0, 90)}, naming ${paths.join(", ")}`,
       over(
         Effect.gen(function* () {
           const body = expectFailure(yield* post(params), 400)
@@ -326,7 +326,7 @@ describe("the bounds of a new record", () => {
   }
 
   it.live(
-    "the rule that a name breaks is printed",
+    "state the rule that a name breaks",
     over(
       Effect.gen(function* () {
         const { error } = expectFailure(yield* post({ name: "My_VM" }), 400)
@@ -339,7 +339,7 @@ describe("the bounds of a new record", () => {
   )
 
   it.live(
-    "the bounds that a number breaks are printed",
+    "state the bounds that a number breaks",
     over(
       Effect.gen(function* () {
         const { error } = expectFailure(yield* post({ name: "x", vcpu_count: 33, mem_size_mib: 0 }), 400)
@@ -371,11 +371,11 @@ describe("the body of a request", () => {
 
   for (const [what, body] of notAnObject) {
     it.live(
-      `that is ${what} is 400, in words for people`,
+      `fails with 400 and a readable message when it is ${what}`,
       over(
         Effect.gen(function* () {
           const { error } = expectFailure(yield* ask({ method: "POST", path: "/v1/vms", body }), 400)
-          // Words of the schema library, and a `null` that nobody sent.
+          // Words of the schema library, and a `null` that was not sent.
           expect(error).not.toMatch(/Encoded side|Struct\b/)
           if (body !== "null") expect(error).not.toMatch(/\bnull\b/)
           expect(yield* listed).toEqual([])
@@ -385,7 +385,7 @@ describe("the body of a request", () => {
   }
 
   it.live(
-    "that is not there at all is 400",
+    "fails with 400 when it is missing",
     over(
       Effect.gen(function* () {
         expectFailure(yield* ask({ method: "POST", path: "/v1/vms" }), 400)
@@ -411,7 +411,7 @@ describe("the body of a request", () => {
   ]
   for (const type of types) {
     it.live(
-      `sent as ${type ?? "nothing"} is 415`,
+      `fails with 415 when sent as ${type ?? "nothing"}`,
       over(
         Effect.gen(function* () {
           const { error } = expectFailure(yield* post({ name: "x" }, { headers: { "content-type": type } }), 415)
@@ -424,7 +424,7 @@ describe("the body of a request", () => {
 
   for (const type of ["application/json; charset=utf-8", "application/json;charset=UTF-8", "Application/JSON"]) {
     it.live(
-      `sent as ${type} is taken`,
+      `is accepted when sent as ${type}`,
       over(
         Effect.gen(function* () {
           expect((yield* post({ name: "x" }, { headers: { "content-type": type } })).status).toBe(201)
@@ -438,7 +438,7 @@ describe("the body of a request", () => {
     ["that is only said to be compressed", Buffer.from('{"name":"x"}')]
   ] as const) {
     it.live(
-      `${what} is 415`,
+      `fails with 415 for ${what}`,
       over(
         Effect.gen(function* () {
           const headers = {
@@ -471,7 +471,7 @@ describe("the body of a request", () => {
 
   for (const [how, transfer] of transfers) {
     it.live(
-      `of 1 MiB is taken, ${how}`,
+      `is accepted up to 1 MiB, ${how}`,
       over(
         Effect.gen(function* () {
           const answer = yield* ask({ method: "POST", path: "/v1/vms", ...transfer(ofSize(limit)) })
@@ -481,7 +481,7 @@ describe("the body of a request", () => {
     )
 
     it.live(
-      `of one byte more is 413, ${how}, and the server goes on serving`,
+      `fails with 413 one byte above, ${how}, and the server goes on serving`,
       over(
         Effect.gen(function* () {
           const request = { method: "POST", path: "/v1/vms", ...transfer(ofSize(limit + 1)) }
@@ -493,7 +493,7 @@ describe("the body of a request", () => {
     )
 
     it.live(
-      `of many MiB is 413, ${how}, and the connection may be used again`,
+      `fails with 413 at many MiB, ${how}, and the connection stays usable`,
       over(
         Effect.gen(function* () {
           const { address } = yield* TestServer
@@ -515,7 +515,7 @@ describe("the body of a request", () => {
   }
 
   it.live(
-    "that is announced as too large is refused before it is sent",
+    "fails with 413 before it is sent, when it is announced as too large",
     over(
       Effect.gen(function* () {
         const { address } = yield* TestServer
@@ -527,7 +527,7 @@ describe("the body of a request", () => {
   )
 
   it.live(
-    "in small chunks is put together",
+    "is assembled from small chunks",
     over(
       Effect.gen(function* () {
         const body = inChunks('{"name":"in-chunks","role":"portal"}', 1)
@@ -539,7 +539,7 @@ describe("the body of a request", () => {
   )
 
   it.live(
-    "that its sender announces with Expect: 100-continue is taken",
+    "is accepted after Expect: 100-continue",
     over(
       Effect.gen(function* () {
         expect((yield* post({ name: "x" }, { headers: { expect: "100-continue" } })).status).toBe(201)
@@ -556,7 +556,7 @@ describe("the body of a request", () => {
     ["an unknown field", { name: "x", colour: megabyte }, "colour"]
   ] as const) {
     it.live(
-      `with ${what} of 1 MB is 400, in a short answer`,
+      `fails with a short 400 for ${what} of 1 MB`,
       over(
         Effect.gen(function* () {
           const answer = yield* post(params)
@@ -569,7 +569,7 @@ describe("the body of a request", () => {
   }
 
   it.live(
-    "with a thousand unknown fields is 400",
+    "fails with 400 for a thousand unknown fields",
     over(
       Effect.gen(function* () {
         const unknown = Object.fromEntries(Array.from({ length: 1000 }, (_, n) => [`f${n}`, n]))
@@ -580,7 +580,7 @@ describe("the body of a request", () => {
   )
 
   it.live(
-    "nested ten thousand deep is 400",
+    "fails with 400 when nested ten thousand deep",
     over(
       Effect.gen(function* () {
         expectFailure(yield* post(`{"name":${"[".repeat(10_000)}${"]".repeat(10_000)}}`), 400)
@@ -592,7 +592,7 @@ describe("the body of a request", () => {
 
 describe("pages", () => {
   it.live(
-    "are linked, each to the next with what was asked for, until the last",
+    "link to the next with the same parameters, until the last",
     over(
       Effect.gen(function* () {
         for (const name of ["a", "b", "c"]) yield* post({ name, role: "portal" })
@@ -651,7 +651,7 @@ describe("query parameters", () => {
 
   for (const [request, path] of unknown) {
     it.live(
-      `${request.method ?? "GET"} ${request.path} is 400, and nothing happens`,
+      `fail with 400 and change nothing: ${request.method ?? "GET"} ${request.path}`,
       over(
         Effect.gen(function* () {
           const body = expectFailure(yield* ask(request), 400)
@@ -665,7 +665,7 @@ describe("query parameters", () => {
   }
 
   it.live(
-    "every bad one is named",
+    "are all named when they are bad",
     over(
       Effect.gen(function* () {
         const body = expectFailure(yield* ask({ path: "/v1/vms?role=admin&state=gone&colour=blue" }), 400)
@@ -675,7 +675,7 @@ describe("query parameters", () => {
   )
 
   it.live(
-    "that are known filter, in any order, and an empty query is none",
+    "filter in any order, and an empty query does not",
     over(
       Effect.gen(function* () {
         for (const [query, expected] of [
@@ -726,7 +726,7 @@ describe("paths and methods", () => {
 
   for (const request of nowhere) {
     it.live(
-      `${request.method ?? "GET"} ${request.path} is 404`,
+      `fail with 404: ${request.method ?? "GET"} ${request.path}`,
       over(
         Effect.gen(function* () {
           expectFailure(yield* ask(request), 404)
@@ -749,7 +749,7 @@ describe("paths and methods", () => {
 
   for (const [path, methods] of Object.entries(allowed)) {
     it.live(
-      `${path} takes ${methods.join(", ")}, and says so to others`,
+      `allow ${methods.join(", ")} on ${path}, and name them to others`,
       over(
         Effect.gen(function* () {
           for (const method of ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND"]) {
@@ -779,7 +779,7 @@ describe("paths and methods", () => {
     ["%00", "\u0000"]
   ] as const) {
     it.live(
-      `/v1/vms/${path} asks for ${JSON.stringify(name)}`,
+      `read /v1/vms/${path} as ${JSON.stringify(name)}`,
       over(
         Effect.gen(function* () {
           expect(expectFailure(yield* ask({ path: `/v1/vms/${path}` }), 404)["error"]).toBe(`VM '${name}' not found`)
@@ -794,7 +794,7 @@ describe("paths and methods", () => {
 
   for (const name of ["%zz", "%", "a%2", "%ff", "%C3", "%E0%A4%A", "%c0%af"]) {
     it.live(
-      `/v1/vms/${name}, which is no percent-encoding, is the caller's mistake`,
+      `fail with 400 for the bad percent-encoding of /v1/vms/${name}`,
       over(
         Effect.gen(function* () {
           // 405 would say that GET is not allowed where it is.
@@ -808,7 +808,7 @@ describe("paths and methods", () => {
   }
 
   it.live(
-    "a name of 1 MB in the path is too long, and the server goes on serving",
+    "fail for a name of 1 MB, and the server goes on serving",
     over(
       Effect.gen(function* () {
         expectFailure(yield* send({ path: `/v1/vms/${"a".repeat(1_000_000)}` }), 431, 414)
@@ -818,7 +818,7 @@ describe("paths and methods", () => {
   )
 
   it.live(
-    "a name of 10 kB in the path is not found",
+    "fail with 404 for a name of 10 kB",
     over(
       Effect.gen(function* () {
         expectFailure(yield* ask({ path: `/v1/vms/${"a".repeat(10_000)}` }), 404)
@@ -828,7 +828,7 @@ describe("paths and methods", () => {
 
   // RFC 9112, 3.2.2: a server must take it.
   it.live(
-    "a target in absolute form means the same path, whatever the method",
+    "accept a target in absolute form, for any method",
     over(
       Effect.gen(function* () {
         const { url } = yield* TestServer
@@ -840,7 +840,7 @@ describe("paths and methods", () => {
   )
 })
 
-describe("what is hardly HTTP", () => {
+describe("malformed and unusual requests", () => {
   const head = (address: { readonly port: number }) => `Host: 127.0.0.1:${address.port}\r\nConnection: close\r\n`
   const json = "Content-Type: application/json\r\n"
   const vms = "/v1/vms HTTP/1.1\r\n"
@@ -875,7 +875,7 @@ describe("what is hardly HTTP", () => {
 
   for (const [what, bytes] of garbage) {
     it.live(
-      `${what} is 400, and the server goes on serving`,
+      `fail with 400 for ${what}, and the server goes on serving`,
       over(
         Effect.gen(function* () {
           const { address } = yield* TestServer
@@ -890,7 +890,7 @@ describe("what is hardly HTTP", () => {
   }
 
   it.live(
-    "an expectation that nobody can meet is 417",
+    "fail with 417 for an unknown expectation",
     over(
       Effect.gen(function* () {
         expectFailure(yield* send({ path: "/v1/vms", headers: { expect: "miracles" } }), 417)
@@ -904,7 +904,7 @@ describe("what is hardly HTTP", () => {
     ["many headers", Object.fromEntries(Array.from({ length: 1000 }, (_, n) => [`x-${n}`, "a".repeat(20)]))]
   ] as const) {
     it.live(
-      `a head that is too large by ${what} is 431, and the server goes on serving`,
+      `fail with 431 for a head too large by ${what}, and the server goes on serving`,
       over(
         Effect.gen(function* () {
           const answer = yield* ask({ path: "/v1/vms", headers })
@@ -926,7 +926,7 @@ describe("what is hardly HTTP", () => {
   ]
   for (const [name, line, statuses] of behind) {
     it.live(
-      `${name} after 1,000 other header lines is seen`,
+      `are checked for ${name} after 1,000 other header lines`,
       over(
         Effect.gen(function* () {
           const { address } = yield* TestServer
@@ -949,7 +949,7 @@ describe("what is hardly HTTP", () => {
     ]
   ] as const) {
     it.live(
-      `the only ${name}, after 1,000 other header lines, is seen`,
+      `are checked for the only ${name}, after 1,000 other header lines`,
       over(
         Effect.gen(function* () {
           const { address } = yield* TestServer
@@ -962,7 +962,7 @@ describe("what is hardly HTTP", () => {
   }
 
   it.live(
-    "more than 1,000 header lines within 16 KiB are taken",
+    "may have more than 1,000 header lines within 16 KiB",
     over(
       Effect.gen(function* () {
         const { address } = yield* TestServer
@@ -982,7 +982,7 @@ describe("what is hardly HTTP", () => {
     ["two Content-Types that agree", () => json, 415]
   ] as const) {
     it.live(
-      `${what}: ${status}, and nothing happens`,
+      `fail with ${status} for ${what}, and change nothing`,
       over(
         Effect.gen(function* () {
           const { address, url } = yield* TestServer
@@ -998,7 +998,7 @@ describe("what is hardly HTTP", () => {
   const chunks = 'c\r\n{"name":"x"}\r\n0\r\n\r\n'
   for (const coding of ["gzip", "gzip, chunked", "gzip\r\nTransfer-Encoding: chunked", "identity", "xchunked", ""]) {
     it.live(
-      `Transfer-Encoding ${JSON.stringify(coding)} is refused, with 501 if it is a coding (RFC 9112, 6.1)`,
+      `fail for Transfer-Encoding ${JSON.stringify(coding)}, with 501 if it is a coding (RFC 9112, 6.1)`,
       over(
         Effect.gen(function* () {
           const { address } = yield* TestServer
@@ -1017,7 +1017,7 @@ describe("what is hardly HTTP", () => {
   }
 
   it.live(
-    "CONNECT is 405 in JSON, wherever to, and the connection ends",
+    "fail with 405 in JSON for any CONNECT, and the connection ends",
     over(
       Effect.gen(function* () {
         const { address } = yield* TestServer
@@ -1034,7 +1034,7 @@ describe("what is hardly HTTP", () => {
   )
 
   it.live(
-    "a request before garbage on the same connection gets its own answer, then the garbage its 400",
+    "return the answer of a request before garbage on its connection, then 400",
     over(
       Effect.gen(function* () {
         const { address } = yield* TestServer
@@ -1053,7 +1053,7 @@ describe("what is hardly HTTP", () => {
   )
 
   it.live(
-    "an answer that is under way is cut off, not continued with a 400, when its request's body is garbage",
+    "truncate the answer in progress, without a 400 in it, when its request's body is garbage",
     over(
       Effect.gen(function* () {
         const { address } = yield* TestServer
@@ -1068,7 +1068,7 @@ describe("what is hardly HTTP", () => {
     ["garbage", "garbage\r\n\r\n"],
     ["CONNECT", "CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n"]
   ] as const) {
-    it.live(`a client that keeps its connection open after ${what} does not keep others out`, () =>
+    it.live(`free the connection of a client that stays after ${what}`, () =>
       Effect.gen(function* () {
         const { address } = yield* TestServer
         const socket = yield* Effect.acquireRelease(
@@ -1092,7 +1092,7 @@ describe("what is hardly HTTP", () => {
   }
 
   it.live(
-    "requests given up half way leave the server serving, and nothing behind",
+    "leave nothing behind when clients disconnect half way",
     over(
       Effect.gen(function* () {
         const { address, logs } = yield* TestServer
@@ -1111,7 +1111,7 @@ describe("what is hardly HTTP", () => {
   )
 })
 
-describe("when the daemon itself is at fault", () => {
+describe("a defect or an outage in the daemon", () => {
   const everyCall: ReadonlyArray<Request> = [
     { method: "POST", path: "/v1/vms", body: '{"name":"new"}' },
     { path: "/v1/vms" },
@@ -1123,7 +1123,7 @@ describe("when the daemon itself is at fault", () => {
 
   for (const request of everyCall) {
     it.live(
-      `${request.method ?? "GET"} ${request.path} is 500 and tells its id, under which the log tells the rest`,
+      `fails ${request.method ?? "GET"} ${request.path} with 500 and an id, under which the log has the rest`,
       over(
         Effect.gen(function* () {
           const { logs, storeIs } = yield* TestServer
@@ -1134,7 +1134,7 @@ describe("when the daemon itself is at fault", () => {
           expect(logs).toHaveLength(1)
           expect(logs[0]).toContain(answer.headers["x-request-id"])
           expect(logs[0]).toContain(secret)
-          yield* storeIs("well")
+          yield* storeIs("healthy")
           expect(yield* listed).toEqual(["web"])
         }),
         [record("web")]
@@ -1142,14 +1142,14 @@ describe("when the daemon itself is at fault", () => {
     )
 
     it.live(
-      `${request.method ?? "GET"} ${request.path} is 503 while the store does not answer`,
+      `fails ${request.method ?? "GET"} ${request.path} with 503 while the store is unavailable`,
       over(
         Effect.gen(function* () {
           const { storeIs } = yield* TestServer
           yield* storeIs("unavailable")
           const body = expectFailure(yield* ask(request), 503)
           if (request.path === "/v1/health") expect(body).toMatchObject({ status: "degraded" })
-          yield* storeIs("well")
+          yield* storeIs("healthy")
           expect(yield* listed).toEqual(["web"])
           expect((yield* ask({ path: "/v1/health" })).status).toBe(200)
         }),
@@ -1159,7 +1159,7 @@ describe("when the daemon itself is at fault", () => {
   }
 
   it.live(
-    "a record beyond all bounds is never the caller's fault",
+    "returns a record outside all bounds, without blaming the client",
     over(
       Effect.gen(function* () {
         for (const path of ["/v1/vms", "/v1/vms/odd"]) {
@@ -1200,7 +1200,7 @@ describe("the documents", () => {
   })
 
   it.live(
-    "the OpenAPI document is 3.1 and holds every call with all it can answer",
+    "are OpenAPI 3.1, with every call and all its answers",
     over(
       Effect.gen(function* () {
         const { info, openapi, paths } = yield* openApi
@@ -1230,7 +1230,7 @@ describe("the documents", () => {
   )
 
   it.live(
-    "it holds the bounds, defaults and examples",
+    "hold the bounds, defaults and examples",
     over(
       Effect.gen(function* () {
         const { components, paths } = yield* openApi
@@ -1271,7 +1271,7 @@ describe("the documents", () => {
   )
 
   it.live(
-    "it refers to nothing that is not in it, nor to the library's own error",
+    "refer only to schemas that they define, and not to the library's own error",
     over(
       Effect.gen(function* () {
         const document = yield* openApi
@@ -1285,7 +1285,7 @@ describe("the documents", () => {
   )
 
   it.live(
-    "it says where the daemon is, under which license it comes, and that it may need a token",
+    "state the server's address, the license, and the optional token",
     over(
       Effect.gen(function* () {
         const { components, info, paths, security, servers } = yield* openApi
@@ -1300,7 +1300,7 @@ describe("the documents", () => {
   )
 
   it.live(
-    "it has one schema for a record, whatever the call, and no title of the library's",
+    "have one schema for a record, and no title of the library's",
     over(
       Effect.gen(function* () {
         const { paths } = yield* openApi
@@ -1314,7 +1314,7 @@ describe("the documents", () => {
   )
 
   it.live(
-    "it lets answers hold more than it lists, at every depth, and requests no more",
+    "allow unknown fields in answers, at every depth, and in no request",
     over(
       Effect.gen(function* () {
         const { schemas } = (yield* openApi).components
@@ -1330,7 +1330,7 @@ describe("the documents", () => {
   )
 
   it.live(
-    "a 400 is a BadRequest and a 503 names each of its causes",
+    "describe 400 as BadRequest, and name each cause of 503",
     over(
       Effect.gen(function* () {
         const { paths } = yield* openApi
@@ -1349,7 +1349,7 @@ describe("the documents", () => {
   )
 
   it.live(
-    "a browser at / is shown where to go, by a page that runs and fetches nothing",
+    "begin at / with a page of links that runs and fetches nothing",
     over(
       Effect.gen(function* () {
         const { body, headers, status } = yield* ask({ path: "/" })
@@ -1366,7 +1366,7 @@ describe("the documents", () => {
   )
 
   it.live(
-    "the page is HTML that nobody else serves a part of",
+    "include /docs as HTML without parts from other servers",
     over(
       Effect.gen(function* () {
         const answer = yield* ask({ path: "/docs" })
@@ -1387,7 +1387,7 @@ describe("the documents", () => {
   )
 
   it.live(
-    "the page's policy lets its own script run, ask this daemon, and nothing else",
+    "have a policy for /docs: its own script, requests to this daemon, nothing else",
     over(
       Effect.gen(function* () {
         const { body, headers } = yield* ask({ path: "/docs" })

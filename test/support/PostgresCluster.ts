@@ -23,11 +23,11 @@ const programs = binaries()
 
 /** Whether a PostgreSQL can be started here. */
 export const hasPostgres = programs !== undefined
-/** What stands in the name of tests that are skipped without it. */
+/** A suffix for titles of tests that need PostgreSQL. */
 export const needsPostgres = hasPostgres ? "" : " (skipped: needs PostgreSQL's initdb and pg_ctl)"
 
 const isRoot = process.getuid?.() === 0
-/** initdb and the server refuse to be root's. */
+/** initdb and the server refuse to run as root. */
 const owner = isRoot ? "nobody" : undefined
 const idOf = (flag: "-u" | "-g") => Number(execFileSync("id", [flag, owner ?? ""], { encoding: "utf8" }))
 
@@ -48,7 +48,7 @@ process.on("exit", () => {
   for (const server of living) server.kill()
 })
 
-/** One PostgreSQL server of a test's own, on a Unix socket and on a TCP port of 127.0.0.1. */
+/** A PostgreSQL server, on a Unix socket and on a TCP port of 127.0.0.1. */
 export class Server {
   private constructor(
     readonly folder: string,
@@ -59,7 +59,7 @@ export class Server {
     return join(this.folder, "data")
   }
 
-  /** Makes a server whose folder is gone at the end, whatever became of the test. */
+  /** Makes a server. At the end it is killed and its folder is removed. */
   private static async make(atEnd: AtEnd, fill: (server: Server) => Promise<void>): Promise<Server> {
     const folder = mkdtempSync(join(tmpdir(), "nexus-pg-"))
     chmodSync(folder, 0o755)
@@ -70,7 +70,7 @@ export class Server {
     atEnd(async () => {
       server.kill()
       living.delete(server)
-      // Its processes take a moment to let go of the folder.
+      // Its processes may still write for a moment.
       rmSync(folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 })
     })
     await fill(server)
@@ -78,7 +78,7 @@ export class Server {
     return server
   }
 
-  /** A fresh server. It syncs to disk, as a real one does; only the making of it does not. */
+  /** A new server. It syncs to disk; only initdb does not. */
   static create(atEnd: AtEnd): Promise<Server> {
     return Server.make(atEnd, async (server) => {
       await asOwner(server.folder, "initdb", [
@@ -99,7 +99,7 @@ export class Server {
 
   async start(): Promise<void> {
     const settings = ["listen_addresses=127.0.0.1", `port=${this.port}`, `unix_socket_directories=${this.folder}`]
-    // More than a few test files' daemons need; what shared memory a server takes is the machine's.
+    // Connections for several daemons, and little shared memory.
     settings.push("max_connections=200", "shared_buffers=16MB")
     const options = settings.map((setting) => `-c ${setting}`).join(" ")
     await asOwner(this.folder, "pg_ctl", [
@@ -147,13 +147,13 @@ export class Server {
     }
   }
 
-  /** Sees to it that the server runs, whatever was done to it. */
+  /** Resumes the server, or starts it if it does not run. */
   async revive(): Promise<void> {
     this.resume()
     if (this.processes().length === 0) await this.start()
   }
 
-  /** Stops every process of the server where it is: its sockets stay open. */
+  /** Suspends every process of the server; its sockets stay open. */
   pause() {
     this.signal("SIGSTOP")
   }
@@ -176,7 +176,7 @@ export class Server {
     return `postgres://${user}@127.0.0.1:${this.port}/${database}`
   }
 
-  /** Gives the server a certificate in the name of localhost, which counts once TLS is on. */
+  /** Installs a certificate for localhost, used once TLS is on. Returns its CA and another one. */
   certify(): { readonly ca: string; readonly other: string } {
     const own = { key: join(this.data, "server.key"), cert: join(this.data, "server.crt") }
     const other = { key: join(this.folder, "other.key"), cert: join(this.folder, "other.crt") }
@@ -195,12 +195,12 @@ export class Server {
     return { ca: own.cert, other: other.cert }
   }
 
-  /** What the server has logged. */
+  /** The server's log. */
   log(): string {
     return readFileSync(join(this.folder, "log"), "utf8")
   }
 
-  /** Opens a connection, without nexusd's help. A server that stops ends it. */
+  /** Opens a connection without nexusd. */
   async connect(database = "postgres", user = "postgres"): Promise<Pg.Client> {
     const client = new Pg.Client({ host: this.folder, port: this.port, user, database })
     client.on("error", () => {})
@@ -224,7 +224,7 @@ export class Server {
 
   private serial = 0
 
-  /** Makes an empty database, and gives back its name. */
+  /** Makes an empty database and returns its name. */
   async database(): Promise<string> {
     const name = `test_${process.pid}_${++this.serial}`
     await this.query(`CREATE DATABASE ${name} TEMPLATE template0`)
@@ -232,18 +232,18 @@ export class Server {
   }
 }
 
-/** Runs PostgreSQL's own shell, which stops at the first error; gives back what it prints. */
+/** Runs psql, which stops at the first error, and returns its output. */
 export const psql = (server: Server, database: string, args: ReadonlyArray<string>): Promise<string> =>
   asOwner(server.folder, "psql", [
     ...["-X", "-q", "-v", "ON_ERROR_STOP=1", "-h", server.folder, "-p", String(server.port)],
     ...["-U", "postgres", "-d", database, ...args]
   ])
 
-/** All that a database holds, as SQL. */
+/** The whole database as SQL, by pg_dump. */
 export const dump = async (server: Server, database: string): Promise<string> => {
   const text = await asOwner(server.folder, "pg_dump", [
     ...["-h", server.folder, "-p", String(server.port), "-U", "postgres", database]
   ])
-  // Newer versions guard their output with a word that is another one each time.
+  // Newer versions write a random word here.
   return text.replace(/^\\(un)?restrict .*$/gm, "")
 }

@@ -18,13 +18,13 @@ import { VmStore } from "../../src/services/VmStore.js"
 import * as VmStoreMemory from "../../src/services/VmStoreMemory.js"
 import { type Answer, type Request, requestBytes, sendBytes, type TestAddress } from "./HttpBytes.js"
 
-/** How the store behaves: as it should, as an outage, or as a bug. */
-export type StoreMode = "well" | "unavailable" | "broken"
+/** `unavailable` fails with StoreUnavailable, `broken` dies. */
+export type StoreMode = "healthy" | "unavailable" | "broken"
 
-/** What people are told while the store is `unavailable`. */
+/** The message of an `unavailable` store. */
 export const outage = "the database is locked by another process; try again"
 
-/** What a `broken` store dies of: everything that an answer must not show. */
+/** The defect of a `broken` store: all that an answer must not show. */
 export const secret =
   "SQLITE_ERROR: no such column: cidd in SELECT cidd FROM vms (/srv/nexus/src/services/VmStoreSqlite.ts:41:7)"
 
@@ -36,7 +36,7 @@ export class TestServer extends Context.Tag("test/TestServer")<
     readonly url: string
     /** One entry for each line that was logged: its level, message, annotations and cause. */
     readonly logs: ReadonlyArray<string>
-    /** From now on the store behaves so. */
+    /** Sets the store's mode. */
     readonly storeIs: (mode: StoreMode) => Effect.Effect<void>
   }
 >() {
@@ -47,7 +47,7 @@ export class TestServer extends Context.Tag("test/TestServer")<
     Layer.scoped(
       TestServer,
       Effect.gen(function* () {
-        const mode = yield* Ref.make<StoreMode>("well")
+        const mode = yield* Ref.make<StoreMode>("healthy")
         const logs: Array<string> = []
         const store = switchable(Ref.get(mode)).pipe(Layer.provide(VmStoreMemory.layer(options)))
         const server = Server.layer({ ...options?.listener, address: { host: "127.0.0.1", port: 0 } }).pipe(
@@ -73,7 +73,7 @@ const switchable = (mode: Effect.Effect<StoreMode>) =>
       const status = yield* StoreHealth
       const guard = <A, E>(call: Effect.Effect<A, E>): Effect.Effect<A, E | StoreUnavailable> =>
         Effect.flatMap(mode, (now): Effect.Effect<A, E | StoreUnavailable> => {
-          if (now === "well") return call
+          if (now === "healthy") return call
           return now === "broken" ? Effect.die(new Error(secret)) : new StoreUnavailable({ message: outage })
         })
       return Context.make(VmStore, {
