@@ -6,7 +6,7 @@ import { boundedInt } from "../../domain/Schemas.js"
 import { VmName } from "../../domain/Vm.js"
 import { printLines } from "../../runtime/StandardStreams.js"
 import { hidden } from "../runner/CommandTree.js"
-import { completeVms } from "../runner/Completions.js"
+import { completeVms } from "../runner/completions/CompletedCommand.js"
 import { schemaArgument } from "../runner/SchemaOption.js"
 import { DaemonClient } from "./DaemonClient.js"
 

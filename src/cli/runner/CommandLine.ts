@@ -8,11 +8,11 @@ import {
 } from "./CommandTree.js"
 import { suggestion } from "./Suggestion.js"
 
-/** Shells that have completions. */
+/** Shells with a completion script. */
 const shells = ["bash", "zsh", "fish"] as const
 export type Shell = (typeof shells)[number]
 
-/** Options of every command that run no command. */
+/** Options of every command that print a text and run no command. */
 export const builtInOptions = {
   help: { names: ["--help", "-h"], placeholder: undefined, isRepeatable: true },
   version: { names: ["--version"], placeholder: undefined, isRepeatable: true },
@@ -25,19 +25,19 @@ interface GivenOption {
   readonly value: string | undefined
 }
 
-/** A command line, read by the definitions of its commands. */
+/** A parsed command line. */
 export interface CommandLine {
   readonly path: CommandPath
   readonly globals: ReadonlyArray<GivenOption>
   readonly options: ReadonlyArray<GivenOption>
   readonly arguments: ReadonlyArray<string>
-  /** What is asked for instead of running a command. */
+  /** The text to print instead of running the command. */
   readonly builtIn: "help" | "version" | Shell | undefined
   /** The first usage error, one line. */
   readonly problem: string | undefined
 }
 
-/** What is wrong with a path whatever the file system holds. NUL can't be in an argument of a process. */
+/** The problem of a path that no file can have. An argument of a process can't hold NUL. */
 const pathProblem = (value: string): string | undefined => {
   if (value === "") return "expected a path, got an empty value"
   return /[\r\n]/.test(value) ? "expected a path, got one with a line break" : undefined
@@ -63,133 +63,189 @@ const argumentsProblem = (
   return undefined
 }
 
-/** The words of a line that may be commands or options: those after `--` are neither. */
-const wordsOf = (args: ReadonlyArray<string>): ReadonlyArray<string> =>
+/** The words before `--`. */
+const wordsBeforeDashes = (args: ReadonlyArray<string>): ReadonlyArray<string> =>
   args.includes("--") ? args.slice(0, args.indexOf("--")) : args
 
-/**
- * Reads a command line as getopt_long(3) does: `--name VALUE`, `--name=VALUE`, `-o VALUE`, `-oVALUE`, `-yo VALUE`, and also
- * `-o=VALUE`; arguments only after `--`. Global options may stand anywhere, a command's own after its name.
- */
-export const parseCommandLine = (
-  root: CommandTree,
-  args: ReadonlyArray<string>,
-  hasRootHandler: boolean
-): CommandLine => {
-  const path: [CommandTree, ...Array<CommandTree>] = [root]
-  const { options: globalOptions } = root.parameters()
-  const everywhere = [...globalOptions, ...Object.values(builtInOptions)]
-  let here = root
-  let { arguments: expected, options: own } = { arguments: root.parameters().arguments, options: everywhere }
-  const given: Array<GivenOption> = []
-  const positionals: Array<string> = []
-  let problem: string | undefined
-  let isUnknownCommand = false
+const hasOption = (tree: CommandTree, name: string): boolean =>
+  tree.parameters().options.some(({ names }) => names.includes(name))
 
-  const report = (text: string | undefined): void => {
-    problem ??= text
+const isOptionBelow = (tree: CommandTree, name: string): boolean =>
+  tree.children.some((child) => hasOption(child, name) || isOptionBelow(child, name))
+
+const visibleNames = (tree: CommandTree): ReadonlyArray<string> => visibleChildren(tree).map(({ name }) => name)
+
+/** Reads the words of a command line from left to right, and keeps the first problem. */
+class Parser {
+  readonly globalOptions: ReadonlyArray<CommandOption>
+  readonly path: [CommandTree, ...Array<CommandTree>]
+  readonly given: Array<GivenOption> = []
+  readonly positionals: Array<string> = []
+  problem: string | undefined
+  private isCommandUnknown = false
+  private command: CommandTree
+  private expected: ReadonlyArray<CommandArgument>
+  private options: ReadonlyArray<CommandOption>
+  private next = 0
+
+  constructor(
+    root: CommandTree,
+    private readonly args: ReadonlyArray<string>
+  ) {
+    const { arguments: expected, options } = root.parameters()
+    this.path = [root]
+    this.command = root
+    this.expected = expected
+    this.globalOptions = options
+    this.options = [...options, ...Object.values(builtInOptions)]
   }
-  const find = (name: string) => own.find(({ names }) => names.includes(name))
-  const unknownOption = (name: string): void => {
-    const isBelow = (tree: CommandTree): boolean =>
-      tree.children.some(
-        (child) => child.parameters().options.some(({ names }) => names.includes(name)) || isBelow(child)
-      )
-    const names = own.flatMap(({ names }) => names)
-    // One letter is near to every other: it suggests the long option that begins with it.
+
+  readLine(): void {
+    while (this.next < this.args.length) {
+      const word = this.args[this.next++] ?? ""
+      if (word === "--") {
+        this.positionals.push(...this.args.slice(this.next))
+        return
+      }
+      if (/^--./.test(word)) this.readLongOption(word)
+      else if (/^-./.test(word)) this.readShortOptions(word)
+      else if (this.command.children.length > 0 && !this.isCommandUnknown) this.readCommand(word)
+      else this.positionals.push(word)
+    }
+  }
+
+  report(problem: string | undefined): void {
+    this.problem ??= problem
+  }
+
+  reportMissingCommand(): void {
+    if (this.command.children.length === 0) return
+    this.report(`missing command: expected one of ${visibleNames(this.command).join(", ")}`)
+  }
+
+  reportArguments(): void {
+    if (!this.isCommandUnknown) this.report(argumentsProblem(this.expected, this.positionals))
+  }
+
+  /** `list` */
+  private readCommand(word: string): void {
+    const command = this.command.children.find(({ name }) => name === word)
+    if (command === undefined) {
+      this.isCommandUnknown = true
+      const names = visibleNames(this.command)
+      this.report(`unknown command '${word}': expected one of ${names.join(", ")}${suggestion(word, names)}`)
+      return
+    }
+    const { arguments: expected, options } = command.parameters()
+    this.path.push(command)
+    this.command = command
+    this.expected = expected
+    this.options = [...options, ...this.globalOptions, ...Object.values(builtInOptions)]
+  }
+
+  /** `--role work`, `--role=work`, `--yes` */
+  private readLongOption(word: string): void {
+    const [name = "", ...rest] = word.split("=")
+    const option = this.findOption(name)
+    if (option === undefined) this.reportUnknownOption(name)
+    else if (rest.length > 0) this.giveOption(option, rest.join("="))
+    else this.giveOption(option, option.placeholder === undefined ? undefined : this.takeValue())
+  }
+
+  /** `-o json`, `-ojson`, `-o=json`, `-y`, `-yojson` */
+  private readShortOptions(word: string): void {
+    let letters = word.slice(1)
+    while (letters !== "") {
+      const name = `-${String.fromCodePoint(letters.codePointAt(0) ?? 0)}`
+      const option = this.findOption(name)
+      letters = letters.slice(name.length - 1)
+      if (option === undefined) {
+        this.reportUnknownOption(letters === "" ? name : word)
+        return
+      }
+      if (option.placeholder !== undefined || letters.startsWith("=")) {
+        this.giveOption(option, letters === "" ? this.takeValue() : letters.replace(/^=/, ""))
+        return
+      }
+      this.giveOption(option, undefined)
+    }
+  }
+
+  /** Takes the next word, unless it is an option or `--`. */
+  private takeValue(): string | undefined {
+    const word = this.args[this.next]
+    if (word === undefined || word === "--") return undefined
+    if (word.startsWith("-") && this.findOption(word.replace(/=.*/s, "")) !== undefined) return undefined
+    this.next++
+    return word
+  }
+
+  private giveOption(option: CommandOption, value: string | undefined): void {
+    const [name] = option.names
+    if (option.placeholder === undefined) {
+      if (value !== undefined) this.report(`option ${name} takes no value`)
+    } else {
+      if (value === undefined) this.report(`option ${name} needs a value: ${option.placeholder}`)
+      else {
+        const problem = placeholderProblem(option.placeholder, value)
+        this.report(problem && `option ${name}: ${problem}`)
+      }
+      if (!option.isRepeatable && this.given.some((other) => other.option === option)) {
+        this.report(`option ${name} takes one value, and can be given once`)
+      }
+    }
+    this.given.push({ option, value })
+  }
+
+  private findOption(name: string): CommandOption | undefined {
+    return this.options.find(({ names }) => names.includes(name))
+  }
+
+  private reportUnknownOption(name: string): void {
+    if (isOptionBelow(this.command, name)) {
+      this.report(`option '${name}' goes after the command that it is for`)
+      return
+    }
+    const names = this.options.flatMap(({ names }) => names)
+    // Every letter is one edit from every other: a letter suggests only long options that begin with it.
     const near = /^-\w$/.test(name)
       ? suggestion(
           `-${name}`,
           names.filter((long) => long.startsWith(`-${name}`))
         )
       : suggestion(name, names)
-    report(isBelow(here) ? `option '${name}' goes after the command that it is for` : `unknown option '${name}'${near}`)
+    this.report(`unknown option '${name}'${near}`)
   }
-  const giveOption = (option: CommandOption, value: string | undefined): void => {
-    const [name] = option.names
-    if (option.placeholder !== undefined) {
-      if (value === undefined) report(`option ${name} needs a value: ${option.placeholder}`)
-      else {
-        const wrong = placeholderProblem(option.placeholder, value)
-        report(wrong && `option ${name}: ${wrong}`)
-      }
-      if (!option.isRepeatable && given.some((other) => other.option === option)) {
-        report(`option ${name} takes one value, and can be given once`)
-      }
-    } else if (value !== undefined) report(`option ${name} takes no value`)
-    given.push({ option, value })
-  }
-  /** The next word, unless it is an option itself. */
-  const valueAfter = (index: number): string | undefined => {
-    const word = args[index + 1]
-    if (word === undefined || word === "--") return undefined
-    return word.startsWith("-") && find(word.replace(/=.*/s, "")) !== undefined ? undefined : word
-  }
+}
 
-  let index = 0
-  for (; index < args.length && args[index] !== "--"; index++) {
-    const word = args[index] ?? ""
-    if (/^--./.test(word)) {
-      const [name = "", ...rest] = word.split("=")
-      const option = find(name)
-      if (option === undefined) unknownOption(name)
-      else if (rest.length > 0 || option.placeholder === undefined)
-        giveOption(option, rest.length > 0 ? rest.join("=") : undefined)
-      else {
-        const value = valueAfter(index)
-        giveOption(option, value)
-        if (value !== undefined) index++
-      }
-    } else if (/^-./.test(word)) {
-      for (let letters = word.slice(1); letters !== ""; ) {
-        const name = `-${String.fromCodePoint(letters.codePointAt(0) ?? 0)}`
-        const option = find(name)
-        letters = letters.slice(name.length - 1)
-        if (option === undefined) {
-          unknownOption(letters === "" ? name : word)
-          break
-        }
-        if (option.placeholder === undefined && !letters.startsWith("=")) {
-          giveOption(option, undefined)
-          continue
-        }
-        const value = letters === "" ? valueAfter(index) : letters.replace(/^=/, "")
-        giveOption(option, value)
-        if (letters === "" && value !== undefined) index++
-        break
-      }
-    } else if (here.children.length > 0 && !isUnknownCommand) {
-      const next = here.children.find(({ name }) => name === word)
-      if (next === undefined) {
-        isUnknownCommand = true
-        const names = visibleChildren(here).map(({ name }) => name)
-        report(`unknown command '${word}': expected one of ${names.join(", ")}${suggestion(word, names)}`)
-        continue
-      }
-      path.push(next)
-      here = next
-      const parameters = next.parameters()
-      expected = parameters.arguments
-      own = [...parameters.options, ...everywhere]
-    } else positionals.push(word)
-  }
-  positionals.push(...args.slice(index + 1))
+/**
+ * Parses a command line as getopt_long(3) does: `--name VALUE`, `--name=VALUE`, `-o VALUE`, `-oVALUE`, `-yo VALUE`, and also
+ * `-o=VALUE`; only arguments after `--`. Global options may stand anywhere, a command's own after its name.
+ */
+export const parseCommandLine = (
+  root: CommandTree,
+  args: ReadonlyArray<string>,
+  hasRootHandler: boolean
+): CommandLine => {
+  const parser = new Parser(root, args)
+  parser.readLine()
+  const { given, globalOptions, path, positionals } = parser
 
-  const words = wordsOf(args)
-  const asksFor = ({ names }: CommandOption) => words.some((word) => names.includes(word))
   const completions = given.find(({ option }) => option === builtInOptions.completions)?.value
   const shell = shells.find((name) => name === completions)
   if (completions !== undefined && shell === undefined) {
-    const expectedShells = `expected one of ${shells.join(", ")}, got '${completions}'`
-    report(`option --completions: ${expectedShells}${suggestion(completions, shells)}`)
+    const expected = `expected one of ${shells.join(", ")}, got '${completions}'`
+    parser.report(`option --completions: ${expected}${suggestion(completions, shells)}`)
   }
-  const isCommandMissing = here.children.length > 0 && !(hasRootHandler && path.length === 1)
-  if (isCommandMissing && shell === undefined) {
-    const names = visibleChildren(here).map(({ name }) => name)
-    report(`missing command: expected one of ${names.join(", ")}`)
+  if (shell === undefined) {
+    if (!(hasRootHandler && path.length === 1)) parser.reportMissingCommand()
+    parser.reportArguments()
   }
-  if (!isUnknownCommand && shell === undefined) report(argumentsProblem(expected, positionals))
 
+  // These two win over a usage error, also where they stand for the value of an option.
+  const words = wordsBeforeDashes(args)
+  const isAskedFor = ({ names }: CommandOption) => words.some((word) => names.includes(word))
+  const builtIn = isAskedFor(builtInOptions.help) ? "help" : isAskedFor(builtInOptions.version) ? "version" : shell
   const isGlobal = ({ option }: GivenOption) => globalOptions.includes(option)
   const isBuiltIn = ({ option }: GivenOption) => Object.values(builtInOptions).some((builtIn) => builtIn === option)
   return {
@@ -197,14 +253,14 @@ export const parseCommandLine = (
     globals: given.filter(isGlobal),
     options: given.filter((option) => !isGlobal(option) && !isBuiltIn(option)),
     arguments: positionals,
-    builtIn: asksFor(builtInOptions.help) ? "help" : asksFor(builtInOptions.version) ? "version" : shell,
-    problem
+    builtIn,
+    problem: parser.problem
   }
 }
 
 /**
- * A read command line as @effect/cli takes it: global options, commands, their options, arguments. A value that could be
- * mistaken for a command or for `--` is in one word with its option; the library's RegExp for those has no line breaks.
+ * The words of a parsed line for @effect/cli: global options, commands, their options, arguments. A value is in one word
+ * with its option, so that it is no command and no `--`; the library's RegExp for such words matches no line break.
  */
 export const libraryArguments = ({
   arguments: positionals,

@@ -62,7 +62,7 @@ const colours = /\u001b\[[0-9;]*m/g
 export const plain = (doc: HelpDoc.HelpDoc): string => HelpDoc.toAnsiText(doc).replace(colours, "").trim()
 
 /** An option of several names, which the library puts in parentheses. */
-const bare = (term: string): string => term.replace(/\((-[^()]*)\)/g, "$1")
+export const bare = (term: string): string => term.replace(/\((-[^()]*)\)/g, "$1")
 
 const isNonEmpty = <A>(list: ReadonlyArray<A>): list is readonly [A, ...Array<A>] => list.length > 0
 
@@ -105,7 +105,7 @@ const parametersOf = (usage: Usage.Usage): ReturnType<CommandTree["parameters"]>
 
 type LibraryCommands = Parameters<typeof Command.withSubcommands>[1]
 
-/** A command of the library, with its description for the command line, help, error messages and completions. */
+/** What command lines, help, error messages and completions need to know of a command. */
 interface Described {
   readonly tree: CommandTree
 }
@@ -133,7 +133,10 @@ const describe = <Name extends string, R, E, A>(
 const treeOf = (command: LibraryCommands[number] | (LibraryCommands[number] & Described)): CommandTree =>
   "tree" in command ? command.tree : describe(command, [])
 
-/** Adds commands below a command: to the parser of @effect/cli, and to the tree. */
+/**
+ * Adds commands below a command, in the parser of @effect/cli and in `tree`. The last step of a pipe: what a later one
+ * returns has no `tree`.
+ */
 export const withSubcommands =
   <const Commands extends LibraryCommands>(commands: Commands) =>
   <Name extends string, R, E, A>(parent: Command.Command<Name, R, E, A>) => {
@@ -141,96 +144,12 @@ export const withSubcommands =
     return Object.assign(command, { tree: describe(command, commands.map(treeOf)) })
   }
 
-/** Leaves a command out of help, suggestions and completions. */
+/** A command that help, suggestions and completions leave out. The last step of a pipe, as `withSubcommands`. */
 export const hidden = <Name extends string, R, E, A>(command: Command.Command<Name, R, E, A>) =>
   Object.assign(command, { tree: { ...describe(command, []), isHidden: true } })
-
-/** What the library says of every option, which says nothing of this one. */
-const boilerplate =
-  /^(A user-defined piece of text|A file|An integer|A true or false value|This setting is optional|This option can be set.*|One of the following: .*)\.?$/
-
-const paragraphs = (doc: HelpDoc.HelpDoc): ReadonlyArray<string> =>
-  HelpDoc.isSequence(doc)
-    ? [...paragraphs(doc.left), ...paragraphs(doc.right)]
-    : HelpDoc.isEmpty(doc)
-      ? []
-      : [plain(doc)].filter((text) => !boilerplate.test(text))
-
-type Entry = readonly [term: string, description: string]
-
-const table = (title: string, entries: ReadonlyArray<Entry>): ReadonlyArray<string> => {
-  const width = Math.max(...entries.map(([term]) => term.length))
-  const lines = entries.map(([term, description]) => `  ${term.padEnd(width)}   ${description}`.trimEnd())
-  return entries.length === 0 ? [] : [title, ...lines]
-}
-
-/** The entries of a document's definition lists, by the header above each. */
-const sections = (doc: HelpDoc.HelpDoc): ReadonlyMap<string, ReadonlyArray<Entry>> => {
-  const found = new Map<string, Array<Entry>>()
-  let header = ""
-  const visit = (part: HelpDoc.HelpDoc): void => {
-    if (HelpDoc.isSequence(part)) {
-      visit(part.left)
-      visit(part.right)
-    } else if (HelpDoc.isHeader(part)) {
-      header = plain(part)
-    } else if (HelpDoc.isDescriptionList(part)) {
-      const entries = part.definitions.map(
-        ([term, description]): Entry => [bare(plain(HelpDoc.p(term))), paragraphs(description).join(" ")]
-      )
-      found.set(header, [...(found.get(header) ?? []), ...entries])
-    } else if (HelpDoc.isParagraph(part)) {
-      found.set(header, [...(found.get(header) ?? []), ["", plain(part)]])
-    }
-  }
-  visit(doc)
-  return found
-}
-
-const leaves = (tree: CommandTree, before: string): ReadonlyArray<Entry> =>
-  tree.children.length === 0
-    ? [[`${before}${tree.name}`, descriptionOf(tree)]]
-    : visibleChildren(tree).flatMap((child) => leaves(child, `${before}${tree.name} `))
-
-/** The description of each option of a command, by its long name. */
-export const optionDescriptions = (tree: CommandTree): ReadonlyMap<string, string> =>
-  new Map(
-    (sections(tree.help()).get("OPTIONS") ?? []).map(([term, text]) => [/--[\w-]+/.exec(term)?.[0] ?? term, text])
-  )
-
-/** What a command does. */
-export const descriptionOf = (tree: CommandTree): string =>
-  (sections(tree.help()).get("DESCRIPTION") ?? []).map(([, text]) => text).join(" ")
 
 /** The commands that a command line names, from the root on. */
 export type CommandPath = readonly [CommandTree, ...Array<CommandTree>]
 
-/** The words of a path, as one types them. */
+/** `nexusctl vm list` */
 export const pathText = (path: CommandPath): string => path.map(({ name }) => name).join(" ")
-
-/** Help for a command: the whole command line, then every argument and option with its bounds and default. */
-export const helpText = (
-  [root, ...below]: CommandPath,
-  footer: ReadonlyArray<Entry>,
-  hasRootHandler: boolean
-): ReadonlyArray<string> => {
-  const here = below.at(-1) ?? root
-  const own = sections(here.help())
-  const commandWord = here === root && hasRootHandler ? "[COMMAND]" : "<COMMAND>"
-  const words = [root.name, root.usage(), ...below.map(({ name }) => name), below.length === 0 ? "" : here.usage()]
-  const usage = [...words, here.children.length === 0 ? "" : commandWord].filter((word) => word !== "").join(" ")
-  const global = [...(sections(root.help()).get("OPTIONS") ?? []), ...footer]
-  return [
-    [descriptionOf(here)],
-    ["USAGE", `  ${usage}`],
-    table(
-      "COMMANDS",
-      visibleChildren(here).flatMap((child) => leaves(child, ""))
-    ),
-    table("ARGUMENTS", own.get("ARGUMENTS") ?? []),
-    table("OPTIONS", here === root ? [] : (own.get("OPTIONS") ?? [])),
-    table(root.children.length === 0 ? "OPTIONS" : "GLOBAL OPTIONS, anywhere on the line", global)
-  ]
-    .filter((section) => section.length > 0)
-    .flatMap((section, index) => (index === 0 ? section : ["", ...section]))
-}

@@ -18,12 +18,12 @@ import {
   type CommandPath,
   type CommandTree,
   cliConfig,
-  helpText,
   pathText,
   plain,
   valueKind
 } from "./CommandTree.js"
-import { completionScript } from "./Completions.js"
+import { completionScript } from "./completions/Completions.js"
+import { helpText } from "./HelpText.js"
 import { suggestion } from "./Suggestion.js"
 
 /** A failure as its user sees it: the lines on stderr, and the code the process exits with. */

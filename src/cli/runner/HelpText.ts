@@ -1,0 +1,86 @@
+import * as HelpDoc from "@effect/cli/HelpDoc"
+import { bare, type CommandPath, type CommandTree, plain, visibleChildren } from "./CommandTree.js"
+
+/** The library's sentences about the type of an option, which its placeholder says already. */
+const boilerplate =
+  /^(A user-defined piece of text|A file|An integer|A true or false value|This setting is optional|This option can be set.*|One of the following: .*)\.?$/
+
+const paragraphs = (doc: HelpDoc.HelpDoc): ReadonlyArray<string> =>
+  HelpDoc.isSequence(doc)
+    ? [...paragraphs(doc.left), ...paragraphs(doc.right)]
+    : HelpDoc.isEmpty(doc)
+      ? []
+      : [plain(doc)].filter((text) => !boilerplate.test(text))
+
+type Entry = readonly [term: string, description: string]
+
+const table = (title: string, entries: ReadonlyArray<Entry>): ReadonlyArray<string> => {
+  const width = Math.max(...entries.map(([term]) => term.length))
+  const lines = entries.map(([term, description]) => `  ${term.padEnd(width)}   ${description}`.trimEnd())
+  return entries.length === 0 ? [] : [title, ...lines]
+}
+
+/** The entries of a document's definition lists, by the header above each. */
+const sections = (doc: HelpDoc.HelpDoc): ReadonlyMap<string, ReadonlyArray<Entry>> => {
+  const found = new Map<string, Array<Entry>>()
+  let header = ""
+  const visit = (part: HelpDoc.HelpDoc): void => {
+    if (HelpDoc.isSequence(part)) {
+      visit(part.left)
+      visit(part.right)
+    } else if (HelpDoc.isHeader(part)) {
+      header = plain(part)
+    } else if (HelpDoc.isDescriptionList(part)) {
+      const entries = part.definitions.map(
+        ([term, description]): Entry => [bare(plain(HelpDoc.p(term))), paragraphs(description).join(" ")]
+      )
+      found.set(header, [...(found.get(header) ?? []), ...entries])
+    } else if (HelpDoc.isParagraph(part)) {
+      found.set(header, [...(found.get(header) ?? []), ["", plain(part)]])
+    }
+  }
+  visit(doc)
+  return found
+}
+
+const leaves = (tree: CommandTree, before: string): ReadonlyArray<Entry> =>
+  tree.children.length === 0
+    ? [[`${before}${tree.name}`, descriptionOf(tree)]]
+    : visibleChildren(tree).flatMap((child) => leaves(child, `${before}${tree.name} `))
+
+/** The description of each option of a command, by its long name. */
+export const optionDescriptions = (tree: CommandTree): ReadonlyMap<string, string> =>
+  new Map(
+    (sections(tree.help()).get("OPTIONS") ?? []).map(([term, text]) => [/--[\w-]+/.exec(term)?.[0] ?? term, text])
+  )
+
+/** The description of a command. */
+export const descriptionOf = (tree: CommandTree): string =>
+  (sections(tree.help()).get("DESCRIPTION") ?? []).map(([, text]) => text).join(" ")
+
+/** Help for a command: the whole command line, then every argument and option with its bounds and default. */
+export const helpText = (
+  [root, ...below]: CommandPath,
+  footer: ReadonlyArray<Entry>,
+  hasRootHandler: boolean
+): ReadonlyArray<string> => {
+  const here = below.at(-1) ?? root
+  const own = sections(here.help())
+  const commandWord = here === root && hasRootHandler ? "[COMMAND]" : "<COMMAND>"
+  const words = [root.name, root.usage(), ...below.map(({ name }) => name), below.length === 0 ? "" : here.usage()]
+  const usage = [...words, here.children.length === 0 ? "" : commandWord].filter((word) => word !== "").join(" ")
+  const global = [...(sections(root.help()).get("OPTIONS") ?? []), ...footer]
+  return [
+    [descriptionOf(here)],
+    ["USAGE", `  ${usage}`],
+    table(
+      "COMMANDS",
+      visibleChildren(here).flatMap((child) => leaves(child, ""))
+    ),
+    table("ARGUMENTS", own.get("ARGUMENTS") ?? []),
+    table("OPTIONS", here === root ? [] : (own.get("OPTIONS") ?? [])),
+    table(root.children.length === 0 ? "OPTIONS" : "GLOBAL OPTIONS, anywhere on the line", global)
+  ]
+    .filter((section) => section.length > 0)
+    .flatMap((section, index) => (index === 0 ? section : ["", ...section]))
+}

@@ -1,0 +1,69 @@
+import { builtInOptions } from "../CommandLine.js"
+import { type CommandOption, type CommandTree, type ValueKind, valueKind, visibleChildren } from "../CommandTree.js"
+import { descriptionOf, optionDescriptions } from "../HelpText.js"
+
+/** The hidden command that prints the names of VMs. Its argument is its time limit in milliseconds. */
+export const completeVms = "complete-vms"
+export const completeVmsIn300Millis = `${completeVms} 300`
+
+export interface CompletedOption extends CommandOption {
+  readonly description: string
+  readonly kind: ValueKind | undefined
+}
+
+/** A command as a shell completes it. */
+export interface CompletedCommand {
+  /** `nexusctl vm list`. */
+  readonly path: string
+  readonly children: ReadonlyArray<{ readonly name: string; readonly description: string }>
+  readonly options: ReadonlyArray<CompletedOption>
+  readonly argument: ValueKind | undefined
+}
+
+const builtInDescriptions = new Map([
+  ["--help", "Show help"],
+  ["--version", "Show the version"],
+  ["--completions", "Print completions for a shell"]
+])
+
+const kindOf = (placeholder: string | undefined) => (placeholder === undefined ? undefined : valueKind(placeholder))
+
+/** Every visible command of a program. */
+export const completedCommands = (root: CommandTree): ReadonlyArray<CompletedCommand> => {
+  const optionsOf = (tree: CommandTree): ReadonlyArray<CompletedOption> => {
+    const descriptions = optionDescriptions(tree)
+    return tree.parameters().options.map((option) => ({
+      ...option,
+      description: descriptions.get(option.names[0]) ?? "",
+      kind: kindOf(option.placeholder)
+    }))
+  }
+  const everywhere = [
+    ...optionsOf(root),
+    ...Object.values(builtInOptions).map((option) => ({
+      ...option,
+      description: builtInDescriptions.get(option.names[0]) ?? "",
+      kind: kindOf(option.placeholder)
+    }))
+  ]
+  const visit = (tree: CommandTree, parents: string): ReadonlyArray<CompletedCommand> => {
+    const path = `${parents}${tree.name}`
+    return [
+      {
+        path,
+        children: visibleChildren(tree).map((child) => ({ name: child.name, description: descriptionOf(child) })),
+        options: [...(tree === root ? [] : optionsOf(tree)), ...everywhere],
+        argument: kindOf(tree.parameters().arguments[0]?.placeholder)
+      },
+      ...visibleChildren(tree).flatMap((child) => visit(child, `${path} `))
+    ]
+  }
+  return visit(root, "")
+}
+
+/** A text as one word of a POSIX shell. */
+export const quote = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`
+
+/** The global options that take a value: `complete-vms` gets them as they stand on the line. */
+export const valuedGlobals = (root: CommandTree): ReadonlyArray<string> =>
+  root.parameters().options.flatMap(({ names, placeholder }) => (placeholder === undefined ? [] : names))
