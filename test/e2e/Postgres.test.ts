@@ -138,7 +138,7 @@ describe.skipIf(!hasPostgres)(`a PostgreSQL database${needsPostgres}`, () => {
       Effect.provide(
         body,
         VmStorePostgres.layer().pipe(
-          Layer.provideMerge(PostgresDatabase.layer(parsed(url), { startPatience: "1 second" }))
+          Layer.provideMerge(PostgresDatabase.layer(parsed(url), { startTimeout: "1 second" }))
         )
       )
     )

@@ -9,6 +9,7 @@ interface Span {
   readonly name: string
   readonly kind: number
   readonly traceId: string
+  readonly spanId: string
   readonly parentSpanId?: string
   readonly attributes: ReadonlyArray<{
     readonly key: string
@@ -78,6 +79,36 @@ describe.concurrent("tracing", () => {
       traceId,
       parentSpanId: "b7ad6b7169203331"
     })
+  })
+
+  it("shows the request, the store call and the SQL statement, one inside the other", async ({ onTestFinished }) => {
+    const collector = await startCollector(onTestFinished)
+    const daemon = await startDaemon(makeHome(onTestFinished), {
+      env: { OTEL_EXPORTER_OTLP_ENDPOINT: collector.url }
+    })
+    await createVm(daemon, "web")
+    await call(daemon, "GET", "/v1/vms/web")
+    await call(daemon, "GET", "/v1/vms?limit=2")
+    await call(daemon, "DELETE", "/v1/vms/web")
+    await daemon.stop()
+
+    const spans = collector.spans()
+    const chains = spans
+      .filter(({ name }) => name === "sql.execute")
+      .map((statement) => {
+        const store = spans.find(({ spanId }) => spanId === statement.parentSpanId)
+        const request = spans.find(({ spanId }) => spanId === store?.parentSpanId)
+        const [command] = String(valueOf(statement, "db.query.text")).trim().split(/\s/)
+        return [request?.name, store?.name, command]
+      })
+    expect(chains).toEqual(
+      expect.arrayContaining([
+        ["POST /v1/vms", "VmStore.create", "INSERT"],
+        ["GET /v1/vms/{nameOrId}", "VmStore.get", "SELECT"],
+        ["GET /v1/vms", "VmStore.list", "SELECT"],
+        ["DELETE /v1/vms/{nameOrId}", "VmStore.delete", "DELETE"]
+      ])
+    )
   })
 
   it("serves and stops as usual without a collector", async ({ onTestFinished }) => {

@@ -134,7 +134,7 @@ describe.skipIf(!hasPostgres)(`PostgreSQL's faults${needsPostgres}`, () => {
     const target = Either.getOrThrow(parsePostgresUrl(nowhere))
     const began = performance.now()
     const error = await Effect.runPromise(
-      Effect.flip(Effect.scoped(Layer.build(PostgresDatabase.layer(target, { startPatience: "2 seconds" }))))
+      Effect.flip(Effect.scoped(Layer.build(PostgresDatabase.layer(target, { startTimeout: "2 seconds" }))))
     )
     expect(error.message).toMatch(/^cannot use postgres:.*ECONNREFUSED/)
     expect(performance.now() - began).toBeGreaterThan(1_000)

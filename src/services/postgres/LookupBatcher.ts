@@ -1,6 +1,7 @@
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import * as Runtime from "effect/Runtime"
+import type * as Tracer from "effect/Tracer"
 import type { Vm } from "../../domain/Vm.js"
 import { yieldToEventLoop } from "../../runtime/EventLoop.js"
 import { columns, toVm, type VmRow } from "../VmRow.js"
@@ -29,7 +30,15 @@ type Row = VmRow & { readonly position: number }
 
 interface PendingLookup {
   readonly nameOrId: string
+  readonly span: Tracer.AnySpan | undefined
   readonly resume: (outcome: Effect.Effect<Vm | undefined, SqlError>) => void
+}
+
+/** The statement's span is a child of the first look-up's span, and linked to those of the others. */
+const inSpans = <A, E>(statement: Effect.Effect<A, E>, batch: ReadonlyArray<PendingLookup>) => {
+  const [first, ...others] = batch.flatMap(({ span }) => span ?? [])
+  if (first === undefined) return statement
+  return others.reduce((linked, span) => Effect.linkSpans(linked, span), Effect.withParentSpan(statement, first))
 }
 
 /**
@@ -42,7 +51,8 @@ export const make = ({ execute }: Pick<PostgresDatabase["Type"], "execute">) =>
     const flush = Effect.suspend(() => {
       const batch = pending
       pending = []
-      return Effect.matchCause(execute<Row>(findStatement(batch.map(({ nameOrId }) => nameOrId))), {
+      const statement = execute<Row>(findStatement(batch.map(({ nameOrId }) => nameOrId)))
+      return Effect.matchCause(inSpans(statement, batch), {
         onFailure: (cause) => {
           for (const { resume } of batch) resume(Effect.failCause(cause))
         },
@@ -57,7 +67,11 @@ export const make = ({ execute }: Pick<PostgresDatabase["Type"], "execute">) =>
       })
     })
     return (nameOrId: string) =>
-      Effect.async<Vm | undefined, SqlError>((resume) => {
-        if (pending.push({ nameOrId, resume }) === 1) Runtime.runFork(runtime)(Effect.zipRight(yieldToEventLoop, flush))
-      })
+      Effect.withFiberRuntime<Vm | undefined, SqlError>(({ currentSpan: span }) =>
+        Effect.async((resume) => {
+          if (pending.push({ nameOrId, span, resume }) === 1) {
+            Runtime.runFork(runtime)(Effect.zipRight(yieldToEventLoop, flush))
+          }
+        })
+      )
   })

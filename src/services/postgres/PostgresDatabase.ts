@@ -10,6 +10,7 @@ import type * as Scope from "effect/Scope"
 import type { QueryResultRow } from "pg"
 import { StoreUnavailable } from "../../domain/Errors.js"
 import { DatabaseStatus } from "../../domain/Health.js"
+import { withSqlSpan } from "../../runtime/ChildSpan.js"
 import { DatabaseOpenError } from "../DatabaseOpenError.js"
 import type { PostgresTarget } from "../PostgresUrl.js"
 import { scopedPermits } from "../ScopedPermits.js"
@@ -79,7 +80,7 @@ const retryAtStart = (target: PostgresTarget, time: Duration.Duration) => {
  */
 export const layer = (
   target: PostgresTarget,
-  options?: { readonly startPatience?: Duration.DurationInput }
+  options?: { readonly startTimeout?: Duration.DurationInput }
 ): Layer.Layer<PostgresDatabase | StoreHealth | SqlClient.SqlClient, DatabaseOpenError> =>
   Layer.scopedContext(
     Effect.gen(function* () {
@@ -87,7 +88,7 @@ export const layer = (
 
       const contents = yield* retryAtStart(
         target,
-        Duration.decode(options?.startPatience ?? startTimeout)
+        Duration.decode(options?.startTimeout ?? startTimeout)
       )(withFailover(ensureSchema(sql)))
       const problem = unusableMessage(contents)
       if (problem !== undefined) return yield* new DatabaseOpenError({ message: `${target.redactedUrl} ${problem}` })
@@ -113,7 +114,8 @@ export const layer = (
               })
           })
         })
-      const execute = <Row extends QueryResultRow>(statement: Statement) => withFailover(executeOnce<Row>(statement))
+      const execute = <Row extends QueryResultRow>(statement: Statement) =>
+        withSqlSpan(withFailover(executeOnce<Row>(statement)), "postgresql", statement.text)
       const executeOrUnavailable = <Row extends QueryResultRow>(statement: Statement) =>
         Effect.catchAll(execute<Row>(statement), toUnavailable)
 

@@ -5,6 +5,7 @@ import { Conflict, NotFound, StoreUnavailable } from "../../domain/Errors.js"
 import { type CidRange, cidRange, newVm, type Vm, type VmState } from "../../domain/Vm.js"
 import { withAnyCaseId } from "../AnyCaseId.js"
 import { VmStore } from "../VmStore.js"
+import { withSpans } from "../VmStoreSpans.js"
 import * as LookupBatcher from "./LookupBatcher.js"
 import type { Statement } from "./PostgresConnection.js"
 import { PostgresDatabase } from "./PostgresDatabase.js"
@@ -108,7 +109,7 @@ export const layer = (options?: { readonly cids?: CidRange }) =>
       /** PostgreSQL's text has no NUL, and a parameter with one is an error. */
       const failIfNul = (nameOrId: string) => (nameOrId.includes("\0") ? NotFound.vm(nameOrId) : Effect.void)
 
-      return VmStore.of({
+      return withSpans({
         create: (params) =>
           Effect.gen(function* () {
             const now = Math.floor((yield* Clock.currentTimeMillis) / 1000)

@@ -67,22 +67,28 @@ export const make = <E>(
     yield* Effect.forkScoped(Effect.forever(commitNext))
 
     return <A, E1>(change: Effect.Effect<A, E1 | SqlError>) =>
-      Effect.flatMap(Clock.currentTimeMillis, (since) =>
-        Effect.async<A, E | E1 | SqlError>((resume) => {
-          const entry: PendingChange<E> = {
-            since,
-            isAbandoned: false,
-            run: Effect.flatMap(Effect.exit(change), (exit) => {
-              const error = Exit.isFailure(exit) ? Cause.squash(exit.cause) : undefined
-              return isSqlError(error) ? Effect.fail(error) : Effect.succeed(() => resume(exit))
-            }),
-            fail: (cause) => resume(Effect.failCause(cause))
-          }
-          pending.push(entry)
-          hasPending.unsafeOpen()
-          return Effect.sync(() => {
-            entry.isAbandoned = true
+      Effect.withFiberRuntime<A, E | E1 | SqlError>(({ currentSpan }) =>
+        Effect.flatMap(Clock.currentTimeMillis, (since) =>
+          Effect.async<A, E | E1 | SqlError>((resume) => {
+            const entry: PendingChange<E> = {
+              since,
+              isAbandoned: false,
+              // The fiber that commits has none of its own.
+              run: Effect.flatMap(
+                Effect.exit(currentSpan === undefined ? change : Effect.withParentSpan(change, currentSpan)),
+                (exit) => {
+                  const error = Exit.isFailure(exit) ? Cause.squash(exit.cause) : undefined
+                  return isSqlError(error) ? Effect.fail(error) : Effect.succeed(() => resume(exit))
+                }
+              ),
+              fail: (cause) => resume(Effect.failCause(cause))
+            }
+            pending.push(entry)
+            hasPending.unsafeOpen()
+            return Effect.sync(() => {
+              entry.isAbandoned = true
+            })
           })
-        })
+        )
       )
   })

@@ -4,6 +4,7 @@ import { SqlError } from "@effect/sql/SqlError"
 import * as SqliteClient from "@effect/sql-sqlite-node/SqliteClient"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import { withSqlSpan } from "../../runtime/ChildSpan.js"
 
 /** How long SQLite waits for a lock, which blocks the event loop. `retryBusy` waits longer without blocking. */
 const busyTimeoutMillis = 50
@@ -52,7 +53,7 @@ export const reserveExecutor = (sql: SqlClient.SqlClient): Effect.Effect<Run, Sq
     Effect.scoped(sql.reserve),
     (connection): Run =>
       ([text, parameters]) =>
-        connection.execute(text, parameters, undefined)
+        withSqlSpan(connection.execute(text, parameters, undefined), "sqlite", text)
   )
 
 /**

@@ -7,6 +7,7 @@ import { type CidRange, cidRange, newVm, type Vm } from "../../domain/Vm.js"
 import { withAnyCaseId } from "../AnyCaseId.js"
 import { columns, toVm, type VmRow } from "../VmRow.js"
 import { VmStore } from "../VmStore.js"
+import { withSpans } from "../VmStoreSpans.js"
 import { Database } from "./Database.js"
 import type { Query } from "./SqliteConnection.js"
 import * as VmListSqlite from "./VmListSqlite.js"
@@ -60,7 +61,7 @@ export const layer = (options?: { readonly cids?: CidRange }) =>
       const cids = options?.cids ?? cidRange
       const insertText = insert(cids)
 
-      return VmStore.of({
+      return withSpans({
         create: (params) =>
           database.write((run) =>
             Effect.gen(function* () {
