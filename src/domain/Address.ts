@@ -2,7 +2,7 @@ import * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
 import { preview } from "./Schemas.js"
 
-/** An IPv6 host is held without its brackets. */
+/** An IPv6 host has no brackets. */
 const TcpAddress = Schema.Struct({ host: Schema.String, port: Schema.Number })
 const UnixAddress = Schema.Struct({ path: Schema.String })
 
@@ -21,7 +21,7 @@ const parse = (text: string): Address | undefined => {
   return host !== undefined && port <= 65535 ? { host, port } : undefined
 }
 
-/** An address as people write it: `127.0.0.1:9600`, `[::1]:9600`, `unix:/run/user/1000/nexus.sock`. */
+/** The text of an address: `127.0.0.1:9600`, `[::1]:9600`, `unix:/run/user/1000/nexus.sock`. */
 export const formatAddress = (address: Address): string => {
   if ("path" in address) return `unix:${address.path}`
   return `${address.host.includes(":") ? `[${address.host}]` : address.host}:${address.port}`
@@ -49,9 +49,9 @@ export const Address = Schema.transformOrFail(
   }
 )
 
-/** Where nexusd listens and nexusctl looks for it, unless told otherwise. */
+/** Default of nexusd's `api.listen` and of nexusctl's `--daemon`. */
 export const defaultAddress: Address = { host: "127.0.0.1", port: 9600 }
 
-/** Whether only programs on this machine can reach it: RFC 1122, 3.2.1.3 and RFC 4291, 2.5.3. */
+/** Whether only programs on this machine can reach the address (RFC 1122 §3.2.1.3, RFC 4291 §2.5.3). */
 export const isLocal = (address: Address): boolean =>
   "path" in address || address.host === "localhost" || address.host === "::1" || /^127(\.\d+){3}$/.test(address.host)

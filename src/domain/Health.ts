@@ -1,7 +1,7 @@
 import * as Schema from "effect/Schema"
 import { wholeNumber } from "./Schemas.js"
 
-/** What the store says of itself when it answers. */
+/** The database, as a healthy store reports it. */
 export const DatabaseStatus = Schema.Struct({
   path: Schema.String.annotations({ description: "Where the records are kept" }),
   table_count: wholeNumber("Number of user tables"),
@@ -9,7 +9,7 @@ export const DatabaseStatus = Schema.Struct({
 }).annotations({ identifier: "DatabaseStatus" })
 export type DatabaseStatus = typeof DatabaseStatus.Type
 
-/** The daemon's answer when all is well. Daemons older than 0.1.0 send no `version`. */
+/** A healthy daemon's answer to `GET /v1/health`. Daemons of the step 4 plan send no `version`. */
 export const Health = Schema.Struct({
   status: Schema.Literal("ok"),
   version: Schema.optionalWith(Schema.String.annotations({ description: "The daemon's version" }), { exact: true }),

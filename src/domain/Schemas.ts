@@ -1,9 +1,9 @@
 import * as Schema from "effect/Schema"
 
-/** A value as an error message shows it: JSON, cut to what a person reads. */
+/** A value for an error message: JSON of at most 80 characters. */
 export const preview = (value: unknown): string => truncate(toText(value), 80)
 
-/** No more of a text than `length` characters. */
+/** Cuts a text to `length` characters. */
 export const truncate = (text: string, length: number): string =>
   text.length > length ? `${text.slice(0, length - 1)}…` : text
 
@@ -18,7 +18,7 @@ const toText = (value: unknown): string => {
 
 const isWithin = (min: number, max: number) => (n: number) => Number.isInteger(n) && n >= min && n <= max
 
-/** What a schema of bounded whole numbers says of itself: the OpenAPI document and the error message come from here. */
+/** The error message, and the OpenAPI document's schema. */
 const boundedAnnotations = (min: number, max: number, description: string) => ({
   message: ({ actual }: { readonly actual: unknown }) =>
     `expected a whole number from ${min} to ${max}, got ${preview(actual)}`,
@@ -26,7 +26,7 @@ const boundedAnnotations = (min: number, max: number, description: string) => ({
   jsonSchema: { type: "integer", minimum: min, maximum: max, description }
 })
 
-/** A whole number within `min`..`max`, both included. */
+/** A whole number from `min` to `max`. */
 export const boundedInt = (min: number, max: number, description: string) => {
   const annotations = boundedAnnotations(min, max, description)
   return Schema.Number.annotations({ message: annotations.message }).pipe(
@@ -45,7 +45,7 @@ export const wholeNumber = (description: string) =>
     })
   )
 
-/** The same where only text can stand, as in a URL. */
+/** A bounded whole number in decimal digits, as in a URL. */
 export const boundedIntFromText = (min: number, max: number, description: string) =>
   Schema.transform(
     Schema.String.pipe(

@@ -1,4 +1,4 @@
 declare const NEXUS_VERSION: string
 
-/** The version in package.json, put in place by the bundler (and by vitest for the tests). */
+/** The version in package.json. esbuild and vitest define `NEXUS_VERSION`. */
 export const version: string = NEXUS_VERSION

@@ -1,4 +1,4 @@
-/** What the programs' exit codes mean. */
+/** Exit codes of nexusctl and nexusd. */
 export const ExitCode = {
   ok: 0,
   failure: 1,
@@ -6,7 +6,7 @@ export const ExitCode = {
   unreachable: 3,
   notFound: 4,
   conflict: 5,
-  /** 128 + SIGINT, as shells count it. */
+  /** 128 + SIGINT, as shells report it. */
   interrupted: 130
 } as const
 export type ExitCode = (typeof ExitCode)[keyof typeof ExitCode]

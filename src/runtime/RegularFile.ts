@@ -4,10 +4,10 @@ import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import { systemErrorMessage } from "./SystemError.js"
 
-/** A file could not be read. `reason` names neither the path nor the content. */
+/** A file can't be read. `reason` holds neither the path nor the content. */
 class FileReadError extends Data.TaggedError("FileReadError")<{
   readonly reason: string
-  /** Nothing is at the path. A symbolic link to a missing file is something. */
+  /** Nothing is at the path. False for a symbolic link to a missing file. */
   readonly isAbsent: boolean
 }> {}
 
@@ -16,7 +16,7 @@ const fail = (reason: string) => new FileReadError({ reason, isAbsent: false })
 const hasCode = (error: unknown, code: string): boolean =>
   error instanceof Error && "code" in error && error.code === code
 
-/** Whether nothing is at the path, which holds no symbolic link whose target is missing. */
+/** Whether nothing is at the path. False if a part of the path is a symbolic link to a missing file. */
 const isAbsent = (path: string): boolean => {
   if (lstatSync(path, { throwIfNoEntry: false }) !== undefined) return false
   const parent = Path.dirname(path)
@@ -62,8 +62,8 @@ const decodeUtf8 = (bytes: Buffer): string => {
 }
 
 /**
- * Reads a small text file, and the mode it has. Fails for anything but a regular file, without waiting for a writer and
- * without opening a device, which can change the device's state. Fails when the file is larger than `maxBytes`.
+ * Reads a text file of at most `maxBytes`, and its mode. Fails for anything but a regular file: it waits for no writer of
+ * a FIFO, and opens no device, which could change the state of the device.
  */
 export const readRegularFile = (path: string, maxBytes: number) =>
   Effect.try({
@@ -71,7 +71,7 @@ export const readRegularFile = (path: string, maxBytes: number) =>
       assertRegular(statSync(path))
       const descriptor = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY)
       try {
-        // The path may have been replaced since.
+        // The path may lead to another file since.
         const stats = fstatSync(descriptor)
         assertRegular(stats)
         return { text: decodeUtf8(readAll(descriptor, maxBytes)), mode: stats.mode }

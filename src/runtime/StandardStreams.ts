@@ -7,7 +7,7 @@ import { ExitCode } from "./ExitCode.js"
 import { systemErrorMessage } from "./SystemError.js"
 import { escapeText, toSafeJson } from "./TerminalText.js"
 
-/** The output could not be written, as on a full disk. */
+/** Output can't be written, for example on a full disk. */
 export class OutputFailed extends Data.TaggedError("OutputFailed")<{
   readonly lines: ReadonlyArray<string>
   readonly exitCode: ExitCode
@@ -17,7 +17,7 @@ type Name = "stdout" | "stderr"
 const descriptors = { stdout: 1, stderr: 2 } as const
 type Done = (error?: NodeJS.ErrnoException | null) => void
 
-/** Node's own stream for files ignores how many bytes a write took, which is fewer on a disk that fills up. */
+/** Writes until all bytes are written. Node's own stream for files ignores a short write, as on a disk that fills up. */
 const fileWriter = (name: Name) => (text: string, done: Done) => {
   try {
     for (let bytes = Buffer.from(text); bytes.length > 0; ) bytes = bytes.subarray(writeSync(descriptors[name], bytes))
@@ -48,7 +48,7 @@ const isClosedByShell = (): boolean => {
 const closedWriter = (_: string, done: Done) =>
   done(Object.assign(new Error("stdout is closed"), { code: "EBADF", errno: -osConstants.errno.EBADF }))
 
-/** Each write's callback has its error; without a listener the event would end the process. */
+/** Errors reach the callback of each write. The listener is needed, since an unhandled `error` event ends the process. */
 const streamWriter = (name: Name) => {
   const stream = process[name].on("error", () => {})
   return (text: string, done: Done) => void stream.write(text, done)
@@ -66,7 +66,7 @@ const writerOf = (name: Name) => {
   return writers[name]
 }
 
-/** Writes all of a text. Completes once the reader or the file has it: the process may exit then. */
+/** Writes a text. Completes when the reader or the file has it, so that the process may exit. */
 const write = (name: Name, text: string): Effect.Effect<void, NodeJS.ErrnoException> =>
   Effect.async((resume) => writerOf(name)(text, (error) => resume(error ? Effect.fail(error) : Effect.void)))
 
@@ -88,21 +88,21 @@ const writeStdout = (text: string): Effect.Effect<void, OutputFailed> =>
 
 const toText = (lines: ReadonlyArray<string>): string => lines.map((line) => `${escapeText(line)}\n`).join("")
 
-/** Prints a result for people. Each element is one line, and stays one whatever it holds. */
+/** Prints a result for people, one line for each element. Control characters, line feeds too, are escaped. */
 export const printLines = (lines: ReadonlyArray<string>): Effect.Effect<void, OutputFailed> =>
   writeStdout(toText(lines))
 
-/** Prints a result for programs: JSON on one line. */
+/** Prints a result for programs, as JSON on one line. */
 export const printJson = (value: unknown): Effect.Effect<void, OutputFailed> => writeStdout(`${toSafeJson(value)}\n`)
 
-/** Prints an error for people, a line an element. Never fails: there is nothing left to report that on. */
+/** Prints an error, one line for each element. Never fails: a failure could not be reported anywhere. */
 export const printErrorLines = (lines: ReadonlyArray<string>): Effect.Effect<void> =>
   Effect.ignore(write("stderr", toText(lines)))
 
-/** Writes to stderr without waiting, for logs and progress; the caller escapes. What can't be written is lost. */
+/** Writes to stderr without waiting and ignores errors, for logs and progress. The caller escapes the text. */
 export const writeStderr = (text: string): void => writerOf("stderr")(text, () => {})
 
-/** Waits until the reader of stderr has what was written so far, for a second at most. */
+/** Waits until everything written to stderr was read, for one second at most. */
 export const flushStderr: Effect.Effect<void> = Effect.suspend(() =>
   writers.stderr === undefined || process.stderr.writableLength === 0
     ? Effect.void

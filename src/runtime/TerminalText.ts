@@ -1,4 +1,4 @@
-/** Most texts hold nothing else; testing that is cheaper than a Unicode property. */
+/** The common case, tested first: cheaper than a Unicode property. */
 const printableAscii = /^[\x20-\x7e]*$/
 
 /**
@@ -16,13 +16,13 @@ const escapeCharacter = (character: string): string => {
   return short[character] ?? (code > 0xff ? `\\u${hex.padStart(4, "0")}` : `\\x${hex.padStart(2, "0")}`)
 }
 
-/** One line of text without a character that a terminal acts on: `\x1b`, `\u202e`, `\n`. */
+/** Escapes every character that a terminal may act on: `\x1b`, `\u202e`, `\n`. */
 export const escapeText = (text: string): string =>
   printableAscii.test(text) ? text : text.replace(unsafe, escapeCharacter)
 
 const escapeUnit = (unit: string): string => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`
 
-/** A value as JSON on one line, where the same characters are escaped; it parses to the same value. */
+/** JSON on one line with the same characters escaped. It parses to the same value. */
 export const toSafeJson = (value: unknown): string => {
   const json = JSON.stringify(value)
   return printableAscii.test(json)

@@ -9,16 +9,16 @@ import { ExitCode } from "../../runtime/ExitCode.js"
 import { systemErrorMessage } from "../../runtime/SystemError.js"
 import { AnswerTooLarge } from "./AnswerBody.js"
 
-/** A failed command as its user sees it: the lines on stderr, and the exit code. */
+/** The lines on stderr and the exit code of a failed command. */
 export class CommandFailed extends Data.TaggedError("CommandFailed")<{
   readonly lines: ReadonlyArray<string>
   readonly exitCode: ExitCode
 }> {}
 
-/** No byte came from the daemon for that long. */
+/** The daemon sent no byte for `seconds`. */
 export class DaemonTimeout extends Data.TaggedError("DaemonTimeout")<{ readonly seconds: number }> {}
 
-/** Whatever a call of the client can fail with. */
+/** Every error of a call. */
 export type CallError =
   | ApiError
   | HttpApiDecodeError
@@ -29,14 +29,13 @@ export type CallError =
 const failed = (exitCode: ExitCode, ...lines: ReadonlyArray<string>) =>
   new CommandFailed({ lines: lines.map((line, index) => (index === 0 ? `Error: ${line}` : `  ${line}`)), exitCode })
 
-/** Nothing listens at the address: what else can be said of an unreachable daemon comes in place of these lines. */
+/** Printed if nothing listens at the address; for any other reason that reason is printed. */
 const notRunning = [
   "  The daemon does not appear to be running.",
   "",
   "  Start it: systemctl --user start nexus.service"
 ] as const
 
-/** The daemon can't be reached. */
 const unreachable = (address: Address, reason: string | undefined) =>
   new CommandFailed({
     lines: [
@@ -46,7 +45,7 @@ const unreachable = (address: Address, reason: string | undefined) =>
     exitCode: ExitCode.unreachable
   })
 
-/** Why no answer came, by the code of node:http's error; `undefined` when nothing listens. */
+/** Explains the error code of a failed request; `undefined` if nothing listens. */
 const connectReason = (address: Address, cause: unknown): string | undefined => {
   const code = cause instanceof Error && "code" in cause ? String(cause.code) : ""
   const host = "path" in address ? address.path : address.host
@@ -74,14 +73,15 @@ const connectReason = (address: Address, cause: unknown): string | undefined => 
 const tooLargeMessage = ({ maxBytes }: AnswerTooLarge): string =>
   `the daemon's answer is larger than ${maxBytes / 1_000_000} MB, the most that nexusctl reads: use vm list --limit N`
 
-/** What could not be done, as the first line of the message says it: `cannot create VM "web"`. */
+/** A call, for the message if it fails. */
 export interface Attempt {
+  /** The first line of the message: `cannot create VM "web"`. */
   readonly action: string
-  /** The VM it was done to, as the user named it. */
+  /** The VM, as the user named it. */
   readonly vm?: string
 }
 
-/** The table of what goes wrong with a call: its message and exit code. */
+/** The message and exit code for each error of a call. */
 export const toCommandFailure = (address: Address, { action, vm }: Attempt, error: CallError): CommandFailed => {
   switch (error._tag) {
     case "DaemonTimeout":

@@ -12,14 +12,14 @@ import { DaemonClient } from "./DaemonClient.js"
 
 const Millis = boundedInt(1, 60_000, "How long to take at most, from the start of the process")
 
-/** More names than that help nobody at a prompt. */
+/** Maximum number of names offered at a prompt. */
 const maxNames = 1000
 
 const isVmName = Schema.is(VmName)
 
 /**
- * `nexusctl complete-vms MILLIS`, for the completion scripts: the names of VMs, one a line. Names that are no DNS labels are left
- * out, since a shell may expand them. Prints nothing when the daemon does not answer in time.
+ * `nexusctl complete-vms MILLIS`, for the completion scripts: prints the names of VMs, one on each line. Leaves out names
+ * that are no DNS labels, since a shell may expand them. Prints nothing if the daemon does not answer in time.
  */
 export const completeVmsCommand = hidden(
   Command.make(completeVms, { limit: schemaArgument("MILLIS", Millis) }, ({ limit }) =>

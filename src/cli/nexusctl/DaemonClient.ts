@@ -16,30 +16,29 @@ import * as AnswerBody from "./AnswerBody.js"
 import { type Attempt, type CallError, type CommandFailed, DaemonTimeout, toCommandFailure } from "./CommandFailure.js"
 import { silenceAgent } from "./SilenceAgent.js"
 
-/** What `config.yaml` may hold. */
+/** The keys of `config.yaml`. */
 const Settings = Schema.Struct({
   daemon: Schema.optionalWith(Address, { exact: true }),
   token_file: Schema.optionalWith(Schema.NonEmptyString, { exact: true })
 }).annotations(settings)
 
-/** How long the daemon may send nothing. */
 export const SilenceSeconds = boundedInt(1, 3600, "Seconds without a byte after which the daemon counts as unreachable")
 export const defaultSilenceSeconds = 5
 
-/** Where settings are looked for when no file is named. */
+/** The settings file without `--config`. */
 export const defaultConfigPath = (): string => Path.join(configDir(), "nexusctl", "config.yaml")
 
-/** The daemon that a command speaks to. */
+/** Calls to the daemon that the settings name. */
 export class DaemonClient extends Context.Tag("nexus/DaemonClient")<
   DaemonClient,
   {
     readonly address: Address
-    /** Makes a call. What goes wrong with it is told as a failed attempt at something. */
+    /** Makes a call. An error becomes the failure of the command. */
     readonly call: <A>(
       attempt: Attempt,
       request: (client: NexusClient["Type"]) => Effect.Effect<A, CallError>
     ) => Effect.Effect<A, CommandFailed>
-    /** Makes a call whose failures the command deals with itself. */
+    /** Makes a call and fails with its own errors. */
     readonly attempt: <A, E>(
       request: (client: NexusClient["Type"]) => Effect.Effect<A, E>
     ) => Effect.Effect<A, E | DaemonTimeout>
@@ -56,7 +55,7 @@ const fromEnvironment = Effect.suspend(() => {
       )
 })
 
-/** What the command line says of the daemon. */
+/** The global options. */
 interface Flags {
   readonly config: string | undefined
   readonly daemon: Address | undefined

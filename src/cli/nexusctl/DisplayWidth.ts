@@ -1,14 +1,14 @@
 import { eastAsianWidth } from "get-east-asian-width"
 
-/** Nonspacing and enclosing marks, and the vowels and finals that Hangul letters are combined of. */
+/** Nonspacing and enclosing marks, and Hangul vowels and final consonants (conjoining jamo). */
 const combining = /[\p{Mn}\p{Me}\u1160-\u11ff]/u
 const emoji = /\p{Emoji}/u
 const emojiModifier = /\p{Emoji_Modifier}/u
 const emojiModifierBase = /\p{Emoji_Modifier_Base}/u
-/** VARIATION SELECTOR-16 asks for the wide, coloured form of an emoji. */
+/** VARIATION SELECTOR-16 selects the wide, coloured form of an emoji. */
 const wideForm = "\ufe0f"
 
-/** How many columns of a terminal a text takes, by Unicode's East Asian Width (UAX #11). Without control characters. */
+/** The number of terminal columns of a text without control characters, by Unicode's East Asian Width (UAX #11). */
 export const displayWidth = (text: string): number => {
   if (/^[\x20-\x7e]*$/.test(text)) return text.length
   let width = 0

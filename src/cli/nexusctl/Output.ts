@@ -6,7 +6,6 @@ import { escapeText } from "../../runtime/TerminalText.js"
 import { schemaOption } from "../runner/SchemaOption.js"
 import { displayWidth } from "./DisplayWidth.js"
 
-/** `-o json`: for programs. */
 const Output = literals(["text", "json"], "text, or json: what the API sent, on one line")
 type Output = typeof Output.Type
 export const outputOption = schemaOption("output", "text | json", Output, "text").pipe(Options.withAlias("o"))
@@ -25,8 +24,8 @@ const columns: ReadonlyArray<readonly [title: string, width: number, cell: (vm: 
 ]
 
 /**
- * A line a VM, under a header. A column is as wide on a terminal as its widest cell, and no narrower than existing CLIs
- * make it.
+ * A header and a line for each VM. A column is as wide as its widest cell, and at least as wide as in the step 4 plan of
+ * WorkFort Nexus.
  */
 export const vmTable = (vms: ReadonlyArray<Vm>): ReadonlyArray<string> => {
   const rows = [columns.map(([title]) => title), ...vms.map((vm) => columns.map(([, , cell]) => escapeText(cell(vm))))]
@@ -43,7 +42,7 @@ const formatTime = (seconds: number): string => {
   return Number.isNaN(date.getTime()) ? String(seconds) : `${date.toISOString().slice(0, 19).replace("T", " ")} UTC`
 }
 
-/** All of a record that a person asks for, a line a field. */
+/** The fields of a record, one on each line, with values at column 13. */
 export const vmDetails = (vm: Vm): ReadonlyArray<string> => {
   const fields: ReadonlyArray<readonly [string, string | undefined]> = [
     ["Name", vm.name],

@@ -6,7 +6,7 @@ import { CommandFailed, toCommandFailure } from "./CommandFailure.js"
 import { DaemonClient } from "./DaemonClient.js"
 import { outputOption, print } from "./Output.js"
 
-/** `nexusctl status`: whether the daemon and its database are well. */
+/** `nexusctl status` */
 export const statusCommand = Command.make("status", { output: outputOption }, ({ output }) =>
   Effect.gen(function* () {
     const { address, attempt } = yield* DaemonClient

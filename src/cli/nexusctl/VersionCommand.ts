@@ -5,7 +5,7 @@ import { version } from "../../domain/Version.js"
 import { DaemonClient } from "./DaemonClient.js"
 import { outputOption, print } from "./Output.js"
 
-/** `nexusctl version`: the versions at both ends, as far as the other end can be reached. */
+/** `nexusctl version`. Succeeds also if the daemon can't be reached. */
 export const versionCommand = Command.make("version", { output: outputOption }, ({ output }) =>
   Effect.gen(function* () {
     const { address, attempt } = yield* DaemonClient

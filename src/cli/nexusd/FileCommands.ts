@@ -7,13 +7,13 @@ import { backup, restore } from "../../services/sqlite/Backup.js"
 import { check } from "../../services/sqlite/DatabaseFiles.js"
 import { config } from "./RootCommand.js"
 
-/** The SQLite file that a command works on; PostgreSQL has programs of its own for it. */
-const databaseFile = (instead: string) =>
+/** The SQLite file of the settings. Fails for PostgreSQL, and names its program for the same task. */
+const databaseFile = (postgresProgram: string) =>
   Effect.flatMap(config, ({ database }) =>
     database._tag === "Sqlite"
       ? Effect.succeed(database.path)
       : new DatabaseOpenError({
-          message: `${database.server.redactedUrl} is kept by PostgreSQL: use ${instead}`
+          message: `${database.server.redactedUrl} is kept by PostgreSQL: use ${postgresProgram}`
         })
   )
 

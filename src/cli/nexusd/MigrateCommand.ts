@@ -25,7 +25,7 @@ export const migrateCommand = Command.make(
     Effect.gen(function* () {
       const source = yield* parse("from", from)
       const target = yield* parse("to", to)
-      const vms = yield* Effect.scoped(Effect.flatMap(progress, (tell) => migrate(source, target, tell)))
+      const vms = yield* Effect.scoped(Effect.flatMap(progress, (onProgress) => migrate(source, target, onProgress)))
       yield* printLines([`Migrated ${vms} VMs from ${formatTarget(source)} to ${formatTarget(target)}`])
     })
 ).pipe(

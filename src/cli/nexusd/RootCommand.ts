@@ -19,12 +19,12 @@ const options = {
   )
 }
 
-/** The command that the others are below, without what it does by itself. */
+/** The root command, without its handler. */
 export const nexusd = Command.make("nexusd", options).pipe(
   Command.withDescription("The Nexus daemon: keeps the records of this host's microVMs and serves the REST API")
 )
 
-/** The settings, with what the line says of them. */
+/** The settings, with the options of the command line applied. */
 export const settingsOf = ({ config, db }: Command.Command.ParseConfig<typeof options>) =>
   loadConfig({ config: Option.getOrUndefined(config), database: Option.getOrUndefined(db) })
 

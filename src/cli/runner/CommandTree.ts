@@ -4,47 +4,47 @@ import * as HelpDoc from "@effect/cli/HelpDoc"
 import * as Usage from "@effect/cli/Usage"
 import * as Option from "effect/Option"
 
-/** An option of a command, as its parser is defined. */
+/** An option of a command. */
 export interface CommandOption {
   /** `--output`, `-o`: the long name first. */
   readonly names: readonly [string, ...Array<string>]
-  /** What stands for its value in the help, such as `PATH` or `text | json`; a flag has none. */
+  /** Stands for the value in the help, such as `PATH` or `text | json`; a flag has none. */
   readonly placeholder: string | undefined
   readonly isRepeatable: boolean
 }
 
-/** An argument of a command, as its parser is defined. */
+/** An argument of a command. */
 export interface CommandArgument {
   readonly placeholder: string
   readonly isRequired: boolean
   readonly isRepeatable: boolean
 }
 
-/** A command as the help shows it, with the commands below it. */
+/** A command and the commands below it, for parsing, help, error messages and completions. */
 export interface CommandTree {
   readonly name: string
   readonly parameters: () => {
     readonly options: ReadonlyArray<CommandOption>
     readonly arguments: ReadonlyArray<CommandArgument>
   }
-  /** Its options and arguments, such as `[--vcpu N] <NAME>`; made when asked for, which most runs never do. */
+  /** `[--vcpu N] <NAME>`. A function, since most runs do not need it. */
   readonly usage: () => string
   readonly help: () => HelpDoc.HelpDoc
   readonly children: ReadonlyArray<CommandTree>
-  /** For programs: left out of help, suggestions and completions. */
+  /** Left out of help, suggestions and completions: a command for programs. */
   readonly isHidden: boolean
 }
 
-/** The commands below a command that people use. */
+/** The commands below a command that are not hidden. */
 export const visibleChildren = ({ children }: CommandTree): ReadonlyArray<CommandTree> =>
   children.filter(({ isHidden }) => !isHidden)
 
-/** What a value may be, as its placeholder says: `text | json` are words, `PATH` is a file's. */
+/** The kind of value that a placeholder stands for: `text | json` are words, `PATH` is a file. */
 export type ValueKind =
   | { readonly _tag: "Words"; readonly words: ReadonlyArray<string> }
   | { readonly _tag: "File" | "Vm" | "Text" }
 
-/** Reads a placeholder, which people read too: so that a new option completes by its help. */
+/** Derived from the placeholder in the help, so that a new option has completions without more code. */
 export const valueKind = (placeholder: string): ValueKind => {
   const words = placeholder.split(" | ")
   if (words.length > 1) return { _tag: "Words", words }
@@ -52,21 +52,21 @@ export const valueKind = (placeholder: string): ValueKind => {
   return { _tag: placeholder === "NAME|ID" ? "Vm" : "Text" }
 }
 
-/** Words mean what is written; the library's own options are left out of the help. */
+/** Case-sensitive; the help does not show the built-in options of @effect/cli. */
 export const cliConfig = CliConfig.make({ isCaseSensitive: true, showBuiltIns: false })
 
 // biome-ignore lint/suspicious/noControlCharactersInRegex: ESC is what a colour code begins with
 const colours = /\u001b\[[0-9;]*m/g
 
-/** A document of the library as text: it puts colours in whatever the output is. */
+/** A document of @effect/cli as text. The library adds colours even when stdout is no terminal. */
 export const plain = (doc: HelpDoc.HelpDoc): string => HelpDoc.toAnsiText(doc).replace(colours, "").trim()
 
-/** An option of several names, which the library puts in parentheses. */
+/** Removes the parentheses around an option with several names. */
 export const bare = (term: string): string => term.replace(/\((-[^()]*)\)/g, "$1")
 
 const isNonEmpty = <A>(list: ReadonlyArray<A>): list is readonly [A, ...Array<A>] => list.length > 0
 
-/** The named parts of a usage, in order: the command itself, options as `--name`, arguments as `<NAME>`. */
+/** The named parts of a usage, in order: the command, options (`--name`) and arguments (`<NAME>`). */
 const namedParts = (
   usage: Usage.Usage,
   isRequired = true,

@@ -58,7 +58,7 @@ export const optionDescriptions = (tree: CommandTree): ReadonlyMap<string, strin
 export const descriptionOf = (tree: CommandTree): string =>
   (sections(tree.help()).get("DESCRIPTION") ?? []).map(([, text]) => text).join(" ")
 
-/** Help for a command: the whole command line, then every argument and option with its bounds and default. */
+/** Help for a command: its usage, then every argument and option with bounds and default. */
 export const helpText = (
   [root, ...below]: CommandPath,
   footer: ReadonlyArray<Entry>,

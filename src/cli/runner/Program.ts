@@ -26,21 +26,21 @@ import { completionScript } from "./completions/Completions.js"
 import { helpText } from "./HelpText.js"
 import { suggestion } from "./Suggestion.js"
 
-/** A failure as its user sees it: the lines on stderr, and the code the process exits with. */
+/** The lines on stderr and the exit code of a failure. */
 interface Failure {
   readonly lines: ReadonlyArray<string>
   readonly exitCode: ExitCode
 }
 
-/** A program of one root command. */
+/** A program: its root command and how its failures are reported. */
 export interface Program<Name extends string, E, A> {
   readonly name: Name
-  /** Other names that it is installed under. */
+  /** Other names in `bin` of package.json. */
   readonly aliases: ReadonlyArray<string>
   readonly command: Command.Command<Name, CliApp.CliApp.Environment, E, A>
-  /** The root's options are global: they may stand anywhere on the line. */
+  /** The same commands, for parsing the line and for help. The root's options are global. */
   readonly tree: CommandTree
-  /** Whether the root command runs without a command below it; it runs until it is interrupted then. */
+  /** Whether the root command runs by itself. It then runs until it is interrupted. */
   readonly hasRootHandler: boolean
   readonly failure: (error: E) => Failure
 }
@@ -59,7 +59,7 @@ const usageError = (path: CommandPath, problem: string): Failure => ({
   exitCode: ExitCode.usage
 })
 
-/** The word that was likely meant by a value which is none of its option's words. */
+/** Suggests one of an option's words for a value that is none of them. */
 const valueSuggestion = ({ globals, options }: CommandLine, problem: string): string => {
   for (const { option, value } of [...globals, ...options]) {
     if (option.placeholder === undefined || value === undefined || !problem.includes(`${option.names[0]}:`)) continue
@@ -76,7 +76,7 @@ const parseFailure = (line: CommandLine, error: ValidationError.ValidationError)
   return usageError(line.path, `${problem}${valueSuggestion(line, problem)}`)
 }
 
-/** What a line asks for instead of a command: help, the version or completions. */
+/** The text of a built-in option: help, the version or completions. */
 const builtInText = <Name extends string, E, A>(
   { aliases, hasRootHandler, name, tree }: Program<Name, E, A>,
   { builtIn, path }: CommandLine
@@ -86,14 +86,14 @@ const builtInText = <Name extends string, E, A>(
   return builtIn === "version" ? [`${name} ${version}`] : completionScript(builtIn, tree, aliases)
 }
 
-/** Runs a command line; succeeds with the process's exit code, whatever happened. */
+/** Runs a command line. Succeeds with the exit code of the process; failures are printed. */
 const execute = <Name extends string, E, A>(program: Program<Name, E, A>, line: CommandLine) => {
   const report = ({ exitCode, lines }: Failure) => Effect.as(printErrorLines(lines), exitCode)
   const asksForText = line.builtIn === "help" || line.builtIn === "version"
   if (line.problem !== undefined && !asksForText) return report(usageError(line.path, line.problem))
   const text = builtInText(program, line)
   if (text !== undefined) return printLines(text).pipe(Effect.as(ExitCode.ok), Effect.catchAll(report))
-  // The library prints a parse error before it fails with it; it is reported once, below.
+  // @effect/cli prints a parse error and fails with it; it is reported once, below.
   const silent = Effect.map(Console.consoleWith(Effect.succeed), (console) => ({
     ...console,
     error: () => Effect.void
@@ -112,7 +112,7 @@ const execute = <Name extends string, E, A>(program: Program<Name, E, A>, line: 
   )
 }
 
-/** Runs a program as this process: with its arguments, on its streams, to its exit code. */
+/** Runs a program with the arguments, streams and exit code of this process. */
 export const main = <Name extends string, E, A>(program: Program<Name, E, A>): void => {
   mapStackTraces(__filename)
   const line = parseCommandLine(program.tree, process.argv.slice(2), program.hasRootHandler)

@@ -2,36 +2,36 @@ import * as Effect from "effect/Effect"
 import { writeStderr } from "../../runtime/StandardStreams.js"
 import { escapeText } from "../../runtime/TerminalText.js"
 
-/** Shows how much has been done of something, and of how much. */
-export type Progress = (doing: string, done: number, total: number) => Effect.Effect<void>
+/** Shows how much of an activity is done, and of what total. */
+export type Progress = (activity: string, done: number, total: number) => Effect.Effect<void>
 
 const clearLine = "\r\u001b[K"
 
-/** One line that is written over and over, and is gone at the end. */
-const forPeople = (): Progress => {
+/** One line, rewritten ten times a second and cleared at the end. */
+const forTerminals = (): Progress => {
   let next = 0
-  return (doing, done, total) =>
+  return (activity, done, total) =>
     Effect.sync(() => {
       if (Date.now() < next && done < total) return
       next = Date.now() + 100
-      writeStderr(`${clearLine}${escapeText(doing)}: ${done} of ${total}`)
+      writeStderr(`${clearLine}${escapeText(activity)}: ${done} of ${total}`)
     })
 }
 
-/** A line for each thing that is begun, and one now and then. */
+/** A line when an activity begins, and one every 10 s. */
 const forLogs = (): Progress => {
   let before = ""
   let next = 0
-  return (doing, done, total) =>
+  return (activity, done, total) =>
     Effect.sync(() => {
-      if (doing === before && Date.now() < next) return
-      before = doing
+      if (activity === before && Date.now() < next) return
+      before = activity
       next = Date.now() + 10_000
-      writeStderr(`${escapeText(doing)}: ${done} of ${total}\n`)
+      writeStderr(`${escapeText(activity)}: ${done} of ${total}\n`)
     })
 }
 
-/** Shows progress on stderr for as long as the scope lasts. */
+/** Shows progress on stderr until the scope closes. */
 export const progress = process.stderr.isTTY
-  ? Effect.acquireRelease(Effect.sync(forPeople), () => Effect.sync(() => writeStderr(clearLine)))
+  ? Effect.acquireRelease(Effect.sync(forTerminals), () => Effect.sync(() => writeStderr(clearLine)))
   : Effect.sync(forLogs)

@@ -7,14 +7,15 @@ import type * as Schema from "effect/Schema"
 import { formatParseError } from "../../runtime/ConfigFile.js"
 import { decodeString, schemaInfo } from "../../runtime/SchemaInfo.js"
 
-const decoder = <A, I>(what: string, schema: Schema.Schema<A, I>) => {
+const decoder = <A, I>(parameter: string, schema: Schema.Schema<A, I>) => {
   const decode = decodeString(schema)
-  return (text: string) => Either.mapLeft(decode(text), (error) => HelpDoc.p(`${what}: ${formatParseError(error)}`))
+  return (text: string) =>
+    Either.mapLeft(decode(text), (error) => HelpDoc.p(`${parameter}: ${formatParseError(error)}`))
 }
 
 /**
- * An option whose type, bounds and help are its schema's. The error names the option, what was given and what was
- * expected.
+ * An option with the type, bounds and help of a schema. The error names the option, the given value and the expected
+ * one.
  */
 export const schemaOption = <A, I>(
   flag: string,
@@ -34,7 +35,7 @@ export const schemaOption = <A, I>(
   )
 }
 
-/** An argument whose type, bounds and help are its schema's. */
+/** An argument with the type, bounds and help of a schema. */
 export const schemaArgument = <A, I>(name: string, schema: Schema.Schema<A, I>): Args.Args<A> =>
   Args.text({ name }).pipe(
     Args.withDescription(schemaInfo(schema).description),

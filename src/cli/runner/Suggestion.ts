@@ -1,4 +1,4 @@
-/** How many letters must be inserted, removed or replaced to make one word of the other (Levenshtein). */
+/** Levenshtein distance. */
 const distance = (a: string, b: string): number => {
   let row = Array.from({ length: b.length + 1 }, (_, index) => index)
   for (let i = 1; i <= a.length; i++) {
@@ -14,7 +14,7 @@ const distance = (a: string, b: string): number => {
 
 const isPrefix = (a: string, b: string): boolean => a.startsWith(b) || b.startsWith(a)
 
-/** The word that was most likely meant, if one is near: two letters or a third may differ, or the end be missing. */
+/** The word nearest to an unknown one: up to two edits or a third of its letters, or one is a prefix of the other. */
 const nearest = (word: string, words: ReadonlyArray<string>): string | undefined => {
   const ranked = words
     .map((candidate) => ({ candidate, edits: distance(word.toLowerCase(), candidate.toLowerCase()) }))
@@ -27,7 +27,7 @@ const nearest = (word: string, words: ReadonlyArray<string>): string | undefined
   return ranked[0]?.candidate
 }
 
-/** The end of a message about an unknown word: `; did you mean list?`, or nothing. */
+/** The end of a message about an unknown word: `; did you mean list?`, or nothing if no word is near. */
 export const suggestion = (word: string, words: ReadonlyArray<string>): string => {
   const found = nearest(word.slice(0, 64), words)
   return found === undefined || found === word ? "" : `; did you mean ${found}?`

@@ -1,7 +1,7 @@
 import type { CommandTree, ValueKind } from "../CommandTree.js"
 import { completedCommands, completeVmsIn300Millis, quote, valuedGlobals } from "./CompletedCommand.js"
 
-/** Words that a script tells apart: `words a b`, `files`, `vms`, `text`. */
+/** A kind of value as the script names it: `words a b`, `files`, `vms`, `text`. */
 const kindWord = (kind: ValueKind): string => {
   switch (kind._tag) {
     case "Words":
@@ -15,7 +15,7 @@ const kindWord = (kind: ValueKind): string => {
   }
 }
 
-/** `case` branches, those with the same outcome joined. */
+/** Branches of `case`; patterns with the same outcome share one. */
 const branches = (cases: ReadonlyArray<readonly [pattern: string, outcome: string]>, indent: string): string => {
   const outcomes = new Map<string, Array<string>>()
   for (const [pattern, outcome] of cases) outcomes.set(outcome, [...(outcomes.get(outcome) ?? []), pattern])

@@ -6,7 +6,7 @@ import { descriptionOf, optionDescriptions } from "../HelpText.js"
 export const completeVms = "complete-vms"
 export const completeVmsIn300Millis = `${completeVms} 300`
 
-export interface CompletedOption extends CommandOption {
+interface CompletedOption extends CommandOption {
   readonly description: string
   readonly kind: ValueKind | undefined
 }
