@@ -33,10 +33,13 @@ const where = ({ cursor, role, state }: VmSelection, plan: Plan): Query => {
   ]
 }
 
-/** Rows in the order of lists, which is that of `idx_vms_created_at`. */
+/**
+ * Rows in the order of lists, which is that of `idx_vms_created_at`. `LIMIT ?` alone would be recompiled at every run: the
+ * planner uses its value (https://sqlite.org/c3ref/prepare.html). An expression hides it.
+ */
 const newestFirst = (selected: string, selection: VmSelection, plan: Plan, limit: number, offset = 0): Query => {
   const [condition, values] = where(selection, plan)
-  const text = `SELECT ${selected} FROM vms ${condition} ORDER BY created_at DESC, rowid DESC LIMIT ? OFFSET ?`
+  const text = `SELECT ${selected} FROM vms ${condition} ORDER BY created_at DESC, rowid DESC LIMIT (? + 0) OFFSET ?`
   return [text, [...values, limit, offset]]
 }
 
