@@ -13,7 +13,7 @@ import { VmStore } from "../../src/services/VmStore.js"
 import { decodeJson, getVm, listByPages, listVms, record } from "../support/Records.js"
 import { ModelStore, type Operation, operations } from "./VmStoreModel.js"
 
-/** What a store under test starts with. */
+/** The initial records and CID range of a store under test. */
 export interface Setup {
   readonly initial?: ReadonlyArray<Vm>
   readonly cids?: CidRange
@@ -21,12 +21,12 @@ export interface Setup {
 
 const create = (name: string, more?: { readonly role?: VmRole }) =>
   Effect.flatMap(VmStore, (store) => store.create(CreateVm.make({ name, ...more })))
-/** What asks for the page after another. */
+/** The query for the page after another. */
 const following = ({ next }: VmPage) => (next === undefined ? {} : { cursor: next })
 const remove = (nameOrId: string) => Effect.flatMap(VmStore, (store) => store.delete(nameOrId))
 const names = (selection: VmSelection = {}) => Effect.map(listVms(selection), (vms) => vms.map(({ name }) => name))
 
-/** The rules that every VmStore layer keeps. */
+/** The contract of every `VmStore` layer. */
 export const vmStoreContract = (layerName: string, layer: (setup: Setup) => Layer.Layer<VmStore>) => {
   const run =
     <A, E>(body: Effect.Effect<A, E, VmStore>, setup: Setup = {}) =>
@@ -35,7 +35,7 @@ export const vmStoreContract = (layerName: string, layer: (setup: Setup) => Laye
 
   describe(`VmStore contract: ${layerName}`, () => {
     it.effect(
-      "create gives back the whole record, as get and list do",
+      "create returns the whole record, as get and list do",
       run(
         Effect.gen(function* () {
           yield* TestClock.setTime(1_771_425_006_999)
@@ -57,7 +57,7 @@ export const vmStoreContract = (layerName: string, layer: (setup: Setup) => Laye
     )
 
     it.effect(
-      "a name can be had once, and again after its VM was deleted",
+      "a name is unique, and free again after its VM is deleted",
       run(
         Effect.gen(function* () {
           yield* create("dup")
@@ -72,7 +72,7 @@ export const vmStoreContract = (layerName: string, layer: (setup: Setup) => Laye
     )
 
     it.effect(
-      "CIDs count up from 3, and go on after the highest in use",
+      "CIDs start at 3; the next one is one more than the highest in use",
       run(
         Effect.gen(function* () {
           expect((yield* create("a")).cid).toBe(3)
@@ -87,7 +87,7 @@ export const vmStoreContract = (layerName: string, layer: (setup: Setup) => Laye
     )
 
     it.effect(
-      "with the highest CID in use, the lowest free one is taken",
+      "when the highest CID is in use, create takes the lowest free one",
       run(
         Effect.gen(function* () {
           expect((yield* create("a")).cid).toBe(3)
@@ -99,7 +99,7 @@ export const vmStoreContract = (layerName: string, layer: (setup: Setup) => Laye
     )
 
     it.effect(
-      "with no CID free, create is a conflict that says so, and a taken name is told first",
+      "create fails with Conflict when no CID is free; a duplicate name is reported first",
       run(
         Effect.gen(function* () {
           for (const name of ["a", "b", "c"]) yield* create(name)
@@ -113,7 +113,7 @@ export const vmStoreContract = (layerName: string, layer: (setup: Setup) => Laye
     )
 
     it.effect(
-      "list is newest first: by creation time, then the later insert",
+      "list is ordered by creation time, newest first, then by later insert",
       run(
         Effect.gen(function* () {
           yield* TestClock.setTime(5_000)
@@ -154,7 +154,7 @@ export const vmStoreContract = (layerName: string, layer: (setup: Setup) => Laye
     )
 
     it.effect(
-      "a limit cuts the list, and the pages that follow hold the rest",
+      "a limit truncates the list, and the following pages hold the rest",
       run(
         Effect.gen(function* () {
           const store = yield* VmStore
@@ -181,7 +181,7 @@ export const vmStoreContract = (layerName: string, layer: (setup: Setup) => Laye
     )
 
     it.effect(
-      "pages hold each record once, whatever comes and goes in between",
+      "each record is on one page, even if others are created and deleted meanwhile",
       run(
         Effect.gen(function* () {
           const store = yield* VmStore
@@ -191,7 +191,7 @@ export const vmStoreContract = (layerName: string, layer: (setup: Setup) => Laye
           for (let page = 0; ; page++) {
             const { next, vms } = yield* store.list(query)
             seen.push(...vms.map(({ name }) => name))
-            // One that was sent, among them the one that the cursor stands at, one that was not, and a newcomer.
+            // Deletes a record already returned (once the cursor's own) and one not yet returned, and creates one.
             yield* remove(seen.at(-1) ?? "")
             if (page < 3) yield* remove(`vm-${page}`)
             yield* create(`new-${page}`)
@@ -205,7 +205,7 @@ export const vmStoreContract = (layerName: string, layer: (setup: Setup) => Laye
     )
 
     it.effect(
-      "a long list is whole, in order, and of one moment",
+      "a long list is complete, in order, and from one snapshot",
       Effect.suspend(() => {
         const initial = Array.makeBy(3500, (n) =>
           record(`vm-${n}`, { cid: 3 + n, created_at: (n * 7919) % 1000, ...(n % 3 === 0 && { pid: n }) })
@@ -238,7 +238,7 @@ export const vmStoreContract = (layerName: string, layer: (setup: Setup) => Laye
     )
 
     it.effect(
-      "fields that are set come back, fields that are not are absent",
+      "set fields are returned, unset fields are absent",
       Effect.suspend(() => {
         const full = record("full", {
           state: "stopped",
@@ -263,7 +263,7 @@ export const vmStoreContract = (layerName: string, layer: (setup: Setup) => Laye
     )
 
     it.effect(
-      "an unknown name or id is not found",
+      "an unknown name or id fails with NotFound",
       run(
         Effect.gen(function* () {
           const id = crypto.randomUUID()
@@ -278,7 +278,7 @@ export const vmStoreContract = (layerName: string, layer: (setup: Setup) => Laye
     )
 
     it.effect(
-      "delete removes that record alone, by name or by id",
+      "delete removes only that record, by name or by id",
       run(
         Effect.gen(function* () {
           const byId = yield* create("by-id")
@@ -298,7 +298,7 @@ export const vmStoreContract = (layerName: string, layer: (setup: Setup) => Laye
       ["mixed", "7e57AB1E-0000-4Abc-8DEF-0123456789ab"]
     ] as const
     it.effect(
-      "an id is found in lower and in upper case, and in the case in which another program wrote it",
+      "an id is found in lower case, in upper case, and in the case in which another program wrote it",
       run(
         Effect.gen(function* () {
           for (const [name, id] of spelledIds) {
@@ -318,7 +318,7 @@ export const vmStoreContract = (layerName: string, layer: (setup: Setup) => Laye
     )
 
     it.effect(
-      "a running VM named by its id in upper case is not deleted",
+      "delete by id in upper case fails for a running VM",
       run(
         Effect.gen(function* () {
           expect(yield* Effect.flip(remove("0B1F4B0E-4F4E-4C6E-9A57-0A4F6F8F7A11"))).toStrictEqual(
@@ -331,7 +331,7 @@ export const vmStoreContract = (layerName: string, layer: (setup: Setup) => Laye
     )
 
     it.effect(
-      "a name that is another record's id means the record with the id",
+      "an id takes precedence over an equal name of another record",
       Effect.suspend(() => {
         const first = record("first")
         const confusing = record(first.id, { cid: 4 })
@@ -349,7 +349,7 @@ export const vmStoreContract = (layerName: string, layer: (setup: Setup) => Laye
     )
 
     it.effect(
-      "a running VM can't be deleted; a VM in any other state can",
+      "delete fails only for a running VM",
       run(
         Effect.gen(function* () {
           const running = yield* getVm("web")
@@ -367,7 +367,7 @@ export const vmStoreContract = (layerName: string, layer: (setup: Setup) => Laye
       )
     )
 
-    // A fiber that gives way after every few steps shows what another process at the worst moment would.
+    // Fibers that yield every few steps interleave as separate processes would.
     for (const steps of [15, 22, 50, 2048]) {
       it.live(
         `200 creates at once have 200 CIDs, and of 50 with one name one succeeds (a switch every ${steps} steps)`,
@@ -392,7 +392,7 @@ export const vmStoreContract = (layerName: string, layer: (setup: Setup) => Laye
     }
 
     it.live(
-      "of 50 deletes of one VM at once, one succeeds",
+      "one of 50 concurrent deletes of a VM succeeds",
       run(
         Effect.gen(function* () {
           yield* create("web")
@@ -406,7 +406,7 @@ export const vmStoreContract = (layerName: string, layer: (setup: Setup) => Laye
     )
 
     it.effect.prop(
-      "any sequence of operations answers as the plain model does",
+      "any sequence of operations returns what the model returns",
       [FastCheck.array(operations, { maxLength: 60 })],
       ([sequence]) => Effect.provide(compareWithModel(sequence), layer({ cids: ModelStore.cids })),
       { fastCheck: { numRuns: 150 } }
@@ -414,7 +414,7 @@ export const vmStoreContract = (layerName: string, layer: (setup: Setup) => Laye
   })
 }
 
-/** Runs each operation on the store and on the model; whatever a caller can see must be the same. */
+/** Runs each operation on the store and on the model, and compares the results. */
 const compareWithModel = (sequence: ReadonlyArray<Operation>) =>
   Effect.gen(function* () {
     const store = yield* VmStore

@@ -2,7 +2,7 @@ import * as FastCheck from "effect/FastCheck"
 import { type CreateVm, type Vm, VmRole, VmState } from "../../src/domain/Vm.js"
 import type { VmFilter } from "../../src/domain/VmQuery.js"
 
-/** Which of the few names an operation means, and whether it asks by name or by id. */
+/** One of a few names, and whether an operation uses the name or the id. */
 interface Target {
   readonly name: string
   readonly by: "name" | "id"
@@ -41,7 +41,7 @@ const arbitraries = {
   })
 } as const
 
-/** Operations on few names, so that they meet; time goes forth and back. */
+/** Operations on few names, so that they collide. Time goes forward and back. */
 export const operations: FastCheck.Arbitrary<Operation> = FastCheck.oneof(
   { weight: 1, arbitrary: arbitraries.tick },
   { weight: 5, arbitrary: arbitraries.create },
@@ -50,9 +50,9 @@ export const operations: FastCheck.Arbitrary<Operation> = FastCheck.oneof(
   { weight: 2, arbitrary: arbitraries.list }
 )
 
-/** The contract in its plainest form: an array, searched from end to end. */
+/** The simplest implementation of the contract: an array. */
 export class ModelStore {
-  /** Fewer CIDs than names, so that they run out. */
+  /** Fewer CIDs than names, so that none may be free. */
   static readonly cids = { min: 3, max: 7 }
   now = 1000
   private records: Array<Vm> = []
@@ -63,7 +63,7 @@ export class ModelStore {
     this.records = this.records.map((vm) => (vm.name === name ? { ...vm, id } : vm))
   }
 
-  /** What the operation asks for; a name never created has an id that nobody has. */
+  /** The name or id to look up. A name that was never created has an unknown id. */
   target({ by, name }: Target): string {
     return by === "name" ? name : (this.lastId.get(name) ?? "00000000-0000-4000-8000-000000000000")
   }
@@ -82,7 +82,7 @@ export class ModelStore {
     return undefined
   }
 
-  /** What the caller must see. `delete` only foretells: `forget` carries it out. */
+  /** The expected result. `delete` changes nothing: `forget` removes the record. */
   apply(operation: Operation): unknown {
     switch (operation._tag) {
       case "tick":

@@ -27,7 +27,7 @@ describe.skipIf(!hasPostgres)(`PostgreSQL${needsPostgres}`, () => {
       })
     )
 
-  /** Each store has a schema of its own in one database: that is made quicker than a database. */
+  /** Each store has its own schema in one database: a schema is created faster than a database. */
   let serial = 0
   const schema = Effect.promise(async () => {
     const name = `store_${++serial}`

@@ -29,7 +29,7 @@ import { decodeJson, getVm, listVms } from "../support/Records.js"
 const Sqlite = loadSqlite()
 type SqliteDatabase = InstanceType<typeof Sqlite>
 
-/** Opens a file with SQLite itself, for as long as the body runs. */
+/** Opens a file with better-sqlite3 while the body runs. */
 const withSqlite = <A>(
   path: string,
   body: (sqlite: SqliteDatabase) => A,
@@ -44,17 +44,17 @@ const withSqlite = <A>(
 }
 const query = (path: string, sql: string) => withSqlite(path, (sqlite) => sqlite.prepare(sql).all(), { readonly: true })
 
-/** A folder that is gone when the test is over. Its name is one that careless quoting would trip over. */
+/** A folder that is removed after the test. Its name needs quoting in SQL and in URLs. */
 const temporaryFolder = Effect.acquireRelease(
   Effect.sync(() => Fs.mkdtempSync(Path.join(Os.tmpdir(), "nexus's 100% ü?-"))),
   (folder) => Effect.sync(() => Fs.rmSync(folder, { recursive: true, force: true }))
 )
 
-/** The store over the file at `path`, as nexusd opens it. */
+/** The store over a file, as nexusd opens it. */
 const storeAt = (path: string) =>
   VmStoreSqlite.layer().pipe(Layer.provideMerge(Database.layer(path)), Layer.provide(NodeContext.layer))
 
-/** Opens the database for as long as the body runs. */
+/** Opens the database while the body runs. */
 const opened = <A, E>(
   path: string,
   body: Effect.Effect<A, E, VmStore | StoreHealth | SqlClient.SqlClient>
@@ -77,7 +77,7 @@ const fingerprints = (folder: string) =>
     ])
   )
 
-/** Everything about a folder's entries that a refused path must leave as it was; what is no regular file is not opened. */
+/** Modes, kinds and contents of a folder's entries. Only regular files are opened. */
 const states = (folder: string) =>
   Object.fromEntries(
     filesIn(folder).map((name) => {
@@ -87,7 +87,7 @@ const states = (folder: string) =>
     })
   )
 
-/** The schema as the plan has it, word for word. */
+/** The schema of the step 4 plan, to the character. */
 const planSchema = `
   CREATE TABLE schema_meta (
     key TEXT PRIMARY KEY,
@@ -119,7 +119,7 @@ const planSchema = `
   CREATE INDEX idx_vms_role ON vms(role);
   CREATE INDEX idx_vms_state ON vms(state);
 `
-/** Nexus's own, in the order of the list. */
+/** Nexus's own index, in the order of lists. */
 const listOrderIndex = "CREATE INDEX idx_vms_created_at ON vms(created_at);"
 const planVersion = (version: string) => `INSERT INTO schema_meta (key, value) VALUES ('version', '${version}');`
 
@@ -130,7 +130,7 @@ const manyRecords = `
   SELECT 'id-' || i, 'vm-' || i, 'work', 'created', i, '/var/log/' || hex(zeroblob(50)) FROM n;
 `
 
-/** What a daemon older than the plan's fourth step left behind. */
+/** A database of a daemon older than the step 4 plan. */
 const oldSchema = (version: string) => `
   CREATE TABLE schema_meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
   CREATE TABLE settings (key TEXT PRIMARY KEY, value TEXT NOT NULL, type TEXT NOT NULL);
@@ -138,18 +138,18 @@ const oldSchema = (version: string) => `
   INSERT INTO settings VALUES ('motd', 'kept', 'string');
 `
 
-/** Leaves at `path` what a process leaves that dies while the body runs. */
-const abandoned = (path: string, body: (sqlite: SqliteDatabase) => void, besides: "-wal" | "-journal") => {
+/** Leaves the files of a process that dies while the body runs at `path`. */
+const abandoned = (path: string, body: (sqlite: SqliteDatabase) => void, suffix: "-wal" | "-journal") => {
   const alive = `${path}.alive`
   withSqlite(alive, (sqlite) => {
     body(sqlite)
-    for (const suffix of ["", besides]) Fs.copyFileSync(alive + suffix, path + suffix)
+    for (const part of ["", suffix]) Fs.copyFileSync(alive + part, path + part)
   })
   for (const suffix of ["", "-wal", "-shm"]) Fs.rmSync(alive + suffix, { force: true })
-  expect(Fs.statSync(path + besides).size).toBeGreaterThan(0)
+  expect(Fs.statSync(path + suffix).size).toBeGreaterThan(0)
 }
 
-/** A change that is in the write-ahead log alone. */
+/** A change that is only in the write-ahead log. */
 const killed = (path: string, sql: string, change = "") =>
   abandoned(
     path,
@@ -160,12 +160,12 @@ const killed = (path: string, sql: string, change = "") =>
     "-wal"
   )
 
-/** A change that is half in the file, beside the journal that takes it back. */
+/** A change that is half in the file, with the journal that rolls it back. */
 const killedInTransaction = (path: string, sql: string) =>
   abandoned(
     path,
     (sqlite) => {
-      // With a cache this small, changed pages go into the file before the commit.
+      // A cache this small writes changed pages to the file before the commit.
       sqlite.exec(`${sql}; PRAGMA cache_size = 1; BEGIN; UPDATE settings SET value = 'lost'`)
       sqlite.exec(`
         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000)
@@ -175,8 +175,8 @@ const killedInTransaction = (path: string, sql: string) =>
     "-journal"
   )
 
-describe("a database that is made", () => {
-  it.scoped("lies in folders and files of its owner alone", () =>
+describe("a new database", () => {
+  it.scoped("and its folders are accessible to their owner only", () =>
     Effect.gen(function* () {
       const folder = yield* temporaryFolder
       const path = Path.join(folder, "a", "b", "nexus.db")
@@ -196,7 +196,7 @@ describe("a database that is made", () => {
     })
   )
 
-  it.scoped("has the plan's tables, columns and indexes, and nothing else", () =>
+  it.scoped("has the tables, columns and indexes of the contract, and no others", () =>
     Effect.gen(function* () {
       const folder = yield* temporaryFolder
       const [ours, plans] = [Path.join(folder, "nexus.db"), Path.join(folder, "plan.db")]
@@ -228,7 +228,7 @@ describe("a database that is made", () => {
     })
   )
 
-  it.scoped("adds the index of the list's order to a database of the plan, and changes nothing else", () =>
+  it.scoped("of the step 4 plan gets the index of the list's order, and no other change", () =>
     Effect.gen(function* () {
       const path = Path.join(yield* temporaryFolder, "nexus.db")
       withSqlite(path, (sqlite) => sqlite.exec(planSchema + planVersion("2") + manyRecords))
@@ -242,7 +242,7 @@ describe("a database that is made", () => {
     })
   )
 
-  it.scoped("fills in defaults and refuses what the plan's checks refuse", () =>
+  it.scoped("has the defaults and CHECK constraints of the step 4 plan", () =>
     Effect.gen(function* () {
       const path = Path.join(yield* temporaryFolder, "nexus.db")
       yield* opened(path, Effect.void)
@@ -275,7 +275,7 @@ describe("a database that is made", () => {
     })
   )
 
-  it.scoped("takes the place of an empty file", () =>
+  it.scoped("is created in an empty file", () =>
     Effect.gen(function* () {
       const path = Path.join(yield* temporaryFolder, "nexus.db")
       Fs.writeFileSync(path, "")
@@ -284,7 +284,7 @@ describe("a database that is made", () => {
     })
   )
 
-  it.scoped("tells its path, its three tables and its size", () =>
+  it.scoped("reports its path, its three tables and its size", () =>
     Effect.gen(function* () {
       const path = Path.join(yield* temporaryFolder, "nexus.db")
       const before = yield* opened(path, status)
@@ -296,7 +296,7 @@ describe("a database that is made", () => {
   )
 })
 
-describe("a database that is there", () => {
+describe("an existing database", () => {
   const pragmas = Effect.gen(function* () {
     const sql = yield* SqlClient.SqlClient
     return [
@@ -317,7 +317,7 @@ describe("a database that is there", () => {
     })
   )
 
-  it.scoped("is made its owner's alone, and its log with it", () =>
+  it.scoped("gets mode 0600, and so does its log", () =>
     Effect.gen(function* () {
       const folder = yield* temporaryFolder
       const path = Path.join(folder, "nexus.db")
@@ -332,7 +332,7 @@ describe("a database that is there", () => {
     })
   )
 
-  it.scoped("keeps its records when it is closed and opened", () =>
+  it.scoped("keeps its records when it is closed and reopened", () =>
     Effect.gen(function* () {
       const path = Path.join(yield* temporaryFolder, "nexus.db")
       const made = yield* opened(path, Effect.all([create("a"), create("b"), create("c")]))
@@ -343,7 +343,7 @@ describe("a database that is there", () => {
     })
   )
 
-  it.scoped("has on disk what was acknowledged, before it is closed", () =>
+  it.scoped("has acknowledged changes on disk before it is closed", () =>
     Effect.gen(function* () {
       const folder = yield* temporaryFolder
       const path = Path.join(folder, "nexus.db")
@@ -361,7 +361,7 @@ describe("a database that is there", () => {
     })
   )
 
-  it.scoped("whose daemon died in a transaction is as it was before that", () =>
+  it.scoped("whose daemon died in a transaction is rolled back", () =>
     Effect.gen(function* () {
       const path = Path.join(yield* temporaryFolder, "nexus.db")
       killedInTransaction(
@@ -375,7 +375,7 @@ describe("a database that is there", () => {
     })
   )
 
-  it.scoped("of the plan's own daemon is used as it is, whatever its records are called", () =>
+  it.scoped("of a daemon of the step 4 plan is used unchanged, whatever the names of its records", () =>
     Effect.gen(function* () {
       const path = Path.join(yield* temporaryFolder, "nexus.db")
       withSqlite(path, (sqlite) =>
@@ -461,7 +461,7 @@ describe("an older database", () => {
   ]
 
   for (const [what, version, make] of cases) {
-    it.scoped(`${what} is kept beside the fresh one that takes its place`, () =>
+    it.scoped(`${what} is kept as a backup, and a new database replaces it`, () =>
       Effect.gen(function* () {
         yield* TestClock.setTime(Date.UTC(2026, 1, 18, 14, 30, 6, 999))
         const folder = yield* temporaryFolder
@@ -494,14 +494,14 @@ describe("an older database", () => {
         expect(logs[0]).toMatch(/^WARN/)
         expect(logs[0]).toContain(`${path} `)
         expect(logs[0]).toContain(backup)
-        // Once is enough.
+        // A second open makes no further backup.
         expect(yield* opened(path, names)).toEqual(["web"])
         expect(filesIn(folder)).toEqual(["nexus.db", kept])
       })
     )
   }
 
-  it.scoped("is not lost to another that was kept at the same second", () =>
+  it.scoped("does not replace a backup of the same second", () =>
     Effect.gen(function* () {
       yield* TestClock.setTime(Date.UTC(2026, 1, 18, 14, 30, 6))
       const folder = yield* temporaryFolder
@@ -517,7 +517,7 @@ describe("an older database", () => {
     })
   )
 
-  it.live("is kept once when two daemons open it at once", () =>
+  it.live("is kept once when two daemons open it concurrently", () =>
     Effect.gen(function* () {
       const folder = yield* temporaryFolder
       const path = Path.join(folder, "nexus.db")
@@ -529,7 +529,7 @@ describe("an older database", () => {
   )
 })
 
-/** Makes a file with a program, and returns its path, which comes last. */
+/** Creates a file with a program. Returns its path, which is the last argument. */
 const madeBy = (command: string, ...args: ReadonlyArray<string>): string => {
   expect(spawnSync(command, args).status).toBe(0)
   return args.at(-1) ?? ""
@@ -539,7 +539,7 @@ const linkTo = (path: string): string => {
   Fs.symlinkSync(path, link)
   return link
 }
-/** The same device as /dev/null, under another name. */
+/** Another device node of /dev/null. */
 const makeNull = (folder: string): string => {
   const path = Path.join(folder, "null")
   spawnSync("mknod", ["-m", "666", path, "c", "1", "3"])
@@ -566,7 +566,7 @@ describe("a database that can't be used", () => {
     whole(path)
     Fs.truncateSync(path, size(Fs.statSync(path).size))
   }
-  /** Overwrites the head of the page that a table or an index begins with, which is not the file's first. */
+  /** Overwrites the header of the first page of a table or an index. It is not the file's first page. */
   const flipped = (name: string, from: (path: string) => void) => (path: string) => {
     from(path)
     const sql = `SELECT (rootpage - 1) * page_size AS at FROM sqlite_master, pragma_page_size WHERE name = '${name}'`
@@ -608,7 +608,7 @@ describe("a database that can't be used", () => {
       "with a broken list of tables",
       (path) => {
         whole(path)
-        // The first page's own head comes after the file's, which has 100 bytes.
+        // The header of the first page follows the file header of 100 bytes.
         scribble(path, 100)
       },
       /--db|backup/
@@ -636,7 +636,7 @@ describe("a database that can't be used", () => {
   ]
 
   for (const [what, make, says] of cases) {
-    it.live(`${what} is refused with one line, and neither a byte nor its mode is changed`, () =>
+    it.live(`${what} is refused with one line, and no byte and no mode changes`, () =>
       Effect.gen(function* () {
         const folder = yield* temporaryFolder
         const path = Path.join(folder, "nexus.db")
@@ -649,7 +649,7 @@ describe("a database that can't be used", () => {
         expect(message).toContain(path)
         expect(message).toMatch(says)
         expect([fingerprints(folder), states(folder)]).toEqual(before)
-        // A second look finds the same.
+        // A second attempt fails the same way.
         expect((yield* refusalOf(path)).message).toBe(message)
       }).pipe(Effect.scoped)
     )
@@ -702,7 +702,7 @@ describe("a database that can't be used", () => {
         expect(_tag).toBe("DatabaseOpenError")
         expect(message).not.toContain("\n")
         expect(message).toContain(path)
-        // What it found, in words.
+        // The kind of file, in words.
         expect(message.replaceAll(path, "")).toMatch(/director|folder|file|exist|permi|too long|open|link/i)
         expect(states(folder)).toEqual(before)
       }).pipe(Effect.scoped)
@@ -728,7 +728,7 @@ describe("a database that can't be used", () => {
 
   it.live("a path that is a socket is refused with one line", () =>
     Effect.gen(function* () {
-      // Of a short name: a socket's path holds 107 bytes at most.
+      // A short path: a socket's has at most 107 bytes.
       const folder = Fs.mkdtempSync(Path.join(Os.tmpdir(), "n-"))
       const path = Path.join(folder, "s")
       const server = Net.createServer()
@@ -746,7 +746,7 @@ describe("a database that can't be used", () => {
   )
 })
 
-/** The store is said to be out of order, which is a failure that callers know, and no bug. */
+/** Expects `StoreUnavailable`: a typed failure, not a defect. */
 const expectOutage = (exit: Exit.Exit<unknown, unknown>) => {
   expect(Exit.isFailure(exit) && Cause.isFailType(exit.cause) && exit.cause.error).toBeInstanceOf(StoreUnavailable)
 }
@@ -764,12 +764,12 @@ it.scoped("a statement that could not be prepared is prepared again a second lat
   })
 )
 
-describe("a database that is shared", () => {
+describe("a shared database", () => {
   const both = (path: string) => Effect.all([Layer.build(storeAt(path)), Layer.build(storeAt(path))])
 
-  // A fiber that gives way after every few steps lets one daemon in between two steps of the other.
+  // Fibers that yield every few steps interleave the two daemons.
   for (const steps of [15, 2048]) {
-    it.live(`serves two daemons at once, and no CID is given twice (a switch every ${steps} steps)`, () =>
+    it.live(`serves two daemons concurrently, and each CID is unique (a switch every ${steps} steps)`, () =>
       Effect.gen(function* () {
         const path = Path.join(yield* temporaryFolder, "nexus.db")
         const daemons = (yield* both(path)).map(Context.get(VmStore))
@@ -785,7 +785,7 @@ describe("a database that is shared", () => {
     )
   }
 
-  it.live("lets one daemon see at once what the other did", () =>
+  it.live("shows each daemon the other's changes immediately", () =>
     Effect.gen(function* () {
       const path = Path.join(yield* temporaryFolder, "nexus.db")
       const [one, other] = yield* both(path)
@@ -797,7 +797,7 @@ describe("a database that is shared", () => {
     }).pipe(Effect.scoped)
   )
 
-  it.live("is made once by daemons that start at once", () =>
+  it.live("is created once by daemons that start concurrently", () =>
     Effect.gen(function* () {
       const path = Path.join(yield* temporaryFolder, "new", "nexus.db")
       const start = ["a", "b", "c", "d"].map((name) => opened(path, create(name)))
@@ -807,7 +807,7 @@ describe("a database that is shared", () => {
     }).pipe(Effect.scoped)
   )
 
-  /** Another program that holds the write lock until it is released. */
+  /** Holds the write lock as another program until it is released. */
   const lock = (path: string) =>
     Effect.acquireRelease(
       Effect.sync(() => {
@@ -826,7 +826,7 @@ describe("a database that is shared", () => {
         Effect.gen(function* () {
           const other = yield* lock(path)
           const change = yield* Effect.fork(create("web"))
-          // Time in which it would be made, were there no lock.
+          // Long enough for the change, were there no lock.
           yield* Effect.sleep("300 millis")
           expect(yield* Fiber.poll(change)).toMatchObject({ _tag: "None" })
           expect(yield* names).toEqual([])
@@ -838,7 +838,7 @@ describe("a database that is shared", () => {
     }).pipe(Effect.scoped)
   )
 
-  it.live("is spared a change that its caller gave up", () =>
+  it.live("does not get a change whose caller was interrupted", () =>
     Effect.gen(function* () {
       const path = Path.join(yield* temporaryFolder, "nexus.db")
       yield* opened(
@@ -868,7 +868,7 @@ describe("a database that is shared", () => {
     }).pipe(Effect.scoped)
   )
 
-  it.live("gives a change up after some 4 s, as an outage, and reads on all the while", () =>
+  it.live("fails a change after some 4 s with StoreUnavailable, and serves reads meanwhile", () =>
     Effect.gen(function* () {
       const path = Path.join(yield* temporaryFolder, "nexus.db")
       yield* opened(
@@ -892,7 +892,7 @@ describe("a database that is shared", () => {
           const took = (yield* Clock.currentTimeMillis) - began
           expect(took).toBeGreaterThan(3500)
           expect(took).toBeLessThan(20_000)
-          // Not one of them waited as the changes did.
+          // No read waited for the lock.
           expect(Math.max(...reads)).toBeLessThan(took / 2)
           for (const exit of yield* changes) expectOutage(exit)
           other.exec("COMMIT")
@@ -905,12 +905,12 @@ describe("a database that is shared", () => {
   )
 })
 
-describe("a database whose file goes away", () => {
+describe("a database whose file is removed", () => {
   const outage = (effect: Effect.Effect<unknown, unknown, VmStore | StoreHealth>) =>
     Effect.map(Effect.exit(effect), expectOutage)
   const quiet = Effect.provide(Logger.remove(Logger.defaultLogger))
 
-  it.live("is an outage until it is back", () =>
+  it.live("fails with StoreUnavailable until it is back", () =>
     Effect.gen(function* () {
       const path = Path.join(yield* temporaryFolder, "nexus.db")
       yield* opened(
@@ -932,7 +932,7 @@ describe("a database whose file goes away", () => {
     }).pipe(Effect.scoped, quiet)
   )
 
-  it.live("is an outage when another file takes its place", () =>
+  it.live("fails with StoreUnavailable when another file replaces it", () =>
     Effect.gen(function* () {
       const path = Path.join(yield* temporaryFolder, "nexus.db")
       yield* opened(
@@ -951,7 +951,7 @@ describe("a database whose file goes away", () => {
     }).pipe(Effect.scoped, quiet)
   )
 
-  it.live("is an outage when its folder is removed", () =>
+  it.live("fails with StoreUnavailable when its folder is removed", () =>
     Effect.gen(function* () {
       const folder = yield* temporaryFolder
       const path = Path.join(folder, "state", "nexus.db")

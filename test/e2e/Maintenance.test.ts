@@ -43,7 +43,7 @@ const expectDone = (result: Result, says: RegExp) => {
   expect(result.stdout).toMatch(says)
 }
 
-/** The names in a database, which must be sound. It is looked at as a copy: SQLite tidies up what it opens. */
+/** The names in a sound database. Reads a copy, since SQLite changes the files that it opens. */
 const namesIn = (home: Home, path: string): ReadonlyArray<unknown> => {
   const copy = join(home.path, "looked-at", "nexus.db")
   mkdirSync(dirname(copy), { recursive: true })
@@ -59,7 +59,7 @@ const namesIn = (home: Home, path: string): ReadonlyArray<unknown> => {
   })
 }
 
-/** Every file of a folder, byte by byte. The -shm is SQLite's scratch paper. */
+/** The bytes of every file in a folder but -shm, which SQLite may rewrite. */
 const contents = (folder: string) =>
   Object.fromEntries(
     readdirSync(folder)
@@ -69,7 +69,7 @@ const contents = (folder: string) =>
 
 const made = new Map<string, Buffer>()
 
-/** A home whose database has these records, and no daemon. The daemon that makes it is started once for all tests. */
+/** A home whose database has these records, without a daemon. One daemon creates it for all tests. */
 const homeWith = async (...names: ReadonlyArray<string>): Promise<Home> => {
   const home = newHome()
   const before = made.get(names.join())
@@ -87,7 +87,7 @@ const homeWith = async (...names: ReadonlyArray<string>): Promise<Home> => {
 
 const replaced = (home: Home) => readdirSync(dirname(databaseOf(home))).filter((name) => name.includes(".replaced-"))
 
-/** Creates records, one after the other on each of four lines, until told to stop; `acknowledged` grows meanwhile. */
+/** Creates records over four connections until stopped. `acknowledged` grows meanwhile. */
 const load = (daemon: Daemon) => {
   const acknowledged: Array<string> = []
   let isOver = false
@@ -105,7 +105,7 @@ const load = (daemon: Daemon) => {
 }
 
 describe("nexusd backup", () => {
-  it("writes a consistent copy of a database that is written to", async () => {
+  it("writes a consistent copy during writes", async () => {
     const home = newHome()
     const daemon = await startDaemon(home)
     const { acknowledged, stop } = load(daemon)
@@ -125,7 +125,7 @@ describe("nexusd backup", () => {
     expect(readdirSync(home.path).filter((name) => name.startsWith("backup"))).toHaveLength(3)
   })
 
-  it("refuses what it can't do, with one line and nothing left behind", async () => {
+  it("fails with one line and leaves no file", async () => {
     const home = await homeWith("web")
     const taken = home.write("taken.db", "mine")
     const before = readdirSync(home.path)
@@ -168,13 +168,13 @@ describe("nexusd restore", () => {
     expect(contents(dirname(databaseOf(home)))).toEqual(before)
   })
 
-  it("puts a backup in the database's place, and keeps what was there", async () => {
+  it("replaces the database with a backup, and keeps the old one", async () => {
     const home = await homeWith("a", "b")
     const backup = join(home.path, "backup.db")
     await nexusd(home, "backup", backup)
     const killed = await startDaemon(home)
     await createVm(killed, "c")
-    // What is in the log alone is part of what was there.
+    // Changes that are only in the log are kept too.
     await killed.stop("SIGKILL")
     expectDone(await nexusd(home, "restore", backup), /^Restored [^\n]+ from [^\n]+\n[^\n]+\.replaced-[^\n]+\.bak\n$/)
 
@@ -197,14 +197,14 @@ describe("nexusd restore", () => {
     ["is no database", (path) => writeFileSync(path, "noise")],
     ["is cut short", (path) => truncateSync(path, 5000)],
     [
-      "is noise beside a log of its own",
+      "is random bytes with a log of its own",
       (path) => {
         writeFileSync(path, Buffer.alloc(20_480, 0xa5))
         copyFileSync(`${path}.log`, `${path}-wal`)
       }
     ],
     [
-      "is cut short beside a log of its own",
+      "is truncated with a log of its own",
       (path) => {
         truncateSync(path, 4096)
         copyFileSync(`${path}.log`, `${path}-wal`)
@@ -212,7 +212,7 @@ describe("nexusd restore", () => {
     ]
   ]
   for (const [what, spoil] of damages) {
-    it(`takes the place of a database that ${what}`, async () => {
+    it(`replaces a database that ${what}`, async () => {
       const home = await homeWith("a", "b")
       const path = databaseOf(home)
       const backup = join(home.path, "backup.db")
@@ -228,7 +228,7 @@ describe("nexusd restore", () => {
       expectDone(await nexusd(home, "restore", backup), /^Restored /)
       const kept = replaced(home).filter((name) => name.endsWith(".bak"))
       expect(kept).toHaveLength(1)
-      // SQLite may have put the log into it, which makes it more than it was.
+      // SQLite may have merged the log into it.
       if (!hadLog) expect(readFileSync(join(dirname(path), kept[0] ?? ""))).toEqual(spoilt)
       expect(existsSync(`${path}-wal`) && statSync(`${path}-wal`).size > 0).toBe(false)
       expect(namesIn(home, path)).toEqual(["a", "b"])
@@ -237,7 +237,7 @@ describe("nexusd restore", () => {
     })
   }
 
-  it("leaves a link to the database a link", async () => {
+  it("keeps a symbolic link to the database", async () => {
     const home = await homeWith("a")
     const path = databaseOf(home)
     const backup = join(home.path, "backup.db")
@@ -257,7 +257,7 @@ describe("nexusd restore", () => {
     expect(namesIn(home, join(dirname(target), kept))).toEqual(["a", "b"])
   })
 
-  it("makes the database when there is none", async () => {
+  it("creates the database if there is none", async () => {
     const home = await homeWith("a")
     const backup = join(home.path, "backup.db")
     await nexusd(home, "backup", backup)
@@ -287,7 +287,7 @@ describe("nexusd restore", () => {
       }
     ]
   ]
-  it("refuses a file that is no whole backup, and changes nothing", async () => {
+  it("refuses an incomplete backup, and changes nothing", async () => {
     const home = await homeWith("a")
     const before = contents(dirname(databaseOf(home)))
     for (const [what, make] of files) {
@@ -315,7 +315,7 @@ describe("nexusd check", () => {
     await createVm(daemon, "d")
   })
 
-  /** Makes the text of a CHECK no SQL, in a file of which SQLite writes other pages. */
+  /** Makes the text of a CHECK invalid SQL. */
   const spoilCheck = (path: string) => {
     const bytes = readFileSync(path)
     const at = bytes.indexOf("IN ('portal'")
@@ -325,7 +325,7 @@ describe("nexusd check", () => {
     closeSync(file)
   }
 
-  it("finds damage that a connection that only reads does not see", async () => {
+  it("finds damage that a read-only connection does not see", async () => {
     const home = await homeWith("a", "b")
     spoilCheck(databaseOf(home))
     const before = contents(dirname(databaseOf(home)))
@@ -334,7 +334,7 @@ describe("nexusd check", () => {
     expect(readdirSync(dirname(databaseOf(home)))).toEqual(["nexus.db"])
   })
 
-  it("finds it under a running daemon too, and changes nothing", async () => {
+  it("finds it while a daemon runs, and changes nothing", async () => {
     const home = await homeWith("a", "b")
     const path = databaseOf(home)
     const daemon = await startDaemon(home)
@@ -347,7 +347,7 @@ describe("nexusd check", () => {
     await createVm(daemon, "d")
   })
 
-  it("leaves what a killed daemon left behind", async () => {
+  it("leaves the files of a killed daemon unchanged", async () => {
     const home = await homeWith("a")
     const path = databaseOf(home)
     const daemon = await startDaemon(home)
@@ -356,7 +356,7 @@ describe("nexusd check", () => {
     const before = contents(dirname(path))
     expectDone(await nexusd(home, "check"), /\(2 VMs\)/)
     expect(contents(dirname(path))).toEqual(before)
-    // Without its index the log is read from a copy.
+    // Without its -shm the log is read from a copy.
     rmSync(`${path}-shm`)
     const files = readdirSync(dirname(path))
     expectDone(await nexusd(home, "check"), /\(2 VMs\)/)
@@ -367,11 +367,11 @@ describe("nexusd check", () => {
     expectRefusal(await ended, path, missing, "ENOENT")
   })
 
-  it("says in one line what is wrong with a damaged one", async () => {
+  it("reports damage in one line", async () => {
     const home = await homeWith("a", "b")
     const path = databaseOf(home)
     expectRefusal(await nexusd(home, "check", "--db", join(home.path, "missing.db")), "missing.db", "exist")
-    // An index that disagrees with its table is found by the full check alone.
+    // Only the full check finds an index that differs from its table.
     const [root] = withDatabase(path, (database) =>
       database.prepare("SELECT rootpage AS page FROM sqlite_master WHERE name = 'idx_vms_role'").all()
     )
@@ -387,7 +387,7 @@ describe("nexusd check", () => {
   })
 })
 
-describe("a file that is not a regular one", () => {
+describe("a file that is not regular", () => {
   const stateOf = (path: string) => {
     const { ino, mode, mtimeMs } = lstatSync(path)
     return { ino, mode, mtimeMs }
@@ -405,7 +405,7 @@ describe("a file that is not a regular one", () => {
     ]
   ]
   for (const [what, make] of kinds) {
-    it(`such as ${what} is refused by every command, and left as it is`, async ({ skip }) => {
+    it(`such as ${what} is refused by every command, and unchanged`, async ({ skip }) => {
       const home = await homeWith("web")
       const folder = join(home.path, "there")
       mkdirSync(folder)
@@ -437,7 +437,7 @@ describe("a file that is not a regular one", () => {
   }
 })
 
-it("every command explains itself with --help", async () => {
+it("every command has --help", async () => {
   const home = newHome()
   for (const command of ["backup", "restore", "check"]) {
     const { code, stderr, stdout } = await nexusd(home, command, "--help")

@@ -28,7 +28,7 @@ const startMigration = (home: Home, from: string, to: string): Running =>
   start(home, process.execPath, [programs.nexusd, "migrate", "--from", from, "--to", to])
 const migrate = (home: Home, from: string, to: string): Promise<Result> => startMigration(home, from, to).ended
 
-/** Success, in one line; what is on stderr is progress, and nothing of it is written over. */
+/** Expects success in one line, with progress on stderr in separate lines. */
 const expectMigrated = (result: Result, vms: number, from: string, to: string) => {
   expect(result.stderr).toMatch(/^(?:(?:Copying|Verifying): \d+ of \d+\n)+$/)
   expect(result).toMatchObject({ code: 0, stdout: `Migrated ${vms} VMs from ${from} to ${to}\n` })
@@ -40,7 +40,7 @@ const expectRefusal = ({ code, stderr, stdout }: Result, ...says: ReadonlyArray<
   expect({ code, stdout }).toEqual({ code: 1, stdout: "" })
 }
 
-/** A database as a daemon makes it: made once. */
+/** A database made by a daemon, once for all tests. */
 let made: Buffer
 beforeAll(async () => {
   const disposals: Array<() => Promise<void>> = []
@@ -66,7 +66,7 @@ const record = (name: string, cid: number, more: Partial<Vm> = {}): Vm => ({
   ...more
 })
 
-/** Makes a database file that holds this. */
+/** Creates a database file with these rows. */
 const file = (home: Home, name: string, vms: ReadonlyArray<Vm> = [], settings: ReadonlyArray<Setting> = []): string => {
   const path = join(home.path, name)
   mkdirSync(dirname(path), { recursive: true })
@@ -87,7 +87,7 @@ const file = (home: Home, name: string, vms: ReadonlyArray<Vm> = [], settings: R
   return path
 }
 
-/** All that a database file holds, in the order of inserts. It is looked at as a copy: SQLite tidies up what it opens. */
+/** All rows of a database file in the order of inserts. Reads a copy, since SQLite changes the files that it opens. */
 const contents = (path: string) => {
   const copy = `${path}.looked-at`
   for (const part of ["", "-wal"]) {
@@ -103,7 +103,7 @@ const contents = (path: string) => {
 }
 const nothing = { vms: [], settings: [] }
 
-/** What `nexusctl vm list -o json` prints over a database. */
+/** The output of `nexusctl vm list -o json` for a database. */
 const listed = async (home: Home, database: string): Promise<string> => {
   const daemon = await startDaemon(home, { args: ["--db", database] })
   const { code, stdout } = await runCli(home, ["vm", "list", "-o", "json", "--daemon", daemon.address])
@@ -114,7 +114,7 @@ const listed = async (home: Home, database: string): Promise<string> => {
 
 const text = 'ü"\\/\u0001\u001f\u007f\t\n\u2028😀 {"a":null,"b":[1]}'
 
-/** Every optional field, names that could not be created today, and an order that no other column has. */
+/** Records with every optional field, with names that create refuses, and in an order that no column has. */
 const odd: ReadonlyArray<Vm> = [
   record("all", 4294967294, {
     role: "portal",
@@ -144,7 +144,7 @@ const settings: ReadonlyArray<Setting> = [
   { key: "a", value: "1", type: "int" }
 ]
 
-/** Many records: several share each second, every third was made before those beside it, and the lowest CID comes last. */
+/** Many records. Several share a second, every third is older than its neighbours, and the last has the lowest CID. */
 const many = (count: number): ReadonlyArray<Vm> =>
   Array.from({ length: count }, (_, n) =>
     record(`vm-${n}`, 3 + (((n + 1) * 7919) % count), {
@@ -154,7 +154,7 @@ const many = (count: number): ReadonlyArray<Vm> =>
     })
   )
 
-/** Waits until a migration has read its first records. */
+/** Waits for the first progress of a migration. */
 const hasBegun = (migration: Running) =>
   vi.waitFor(() => expect(migration.said.stderr).toContain("Copying"), { timeout: 60_000, interval: 5 })
 
@@ -165,8 +165,8 @@ const stopped = (migration: Running, signal: NodeJS.Signals): Promise<Result> =>
 }
 
 /**
- * Makes inserts into a database file take long, so that a signal can't come after the end: SQLite counts to `steps` in
- * each insert that `when` selects, or without end.
+ * Slows down inserts into a database file, so that a signal arrives before the end. SQLite counts to `steps` in each insert
+ * that `when` selects, or without end.
  */
 const slowDown = (path: string, when: string, steps = Number.MAX_SAFE_INTEGER) =>
   withDatabase(path, (database) =>
@@ -181,10 +181,10 @@ const slowDown = (path: string, when: string, steps = Number.MAX_SAFE_INTEGER) =
   )
 const speedUp = (path: string) => withDatabase(path, (database) => database.exec("DROP TRIGGER slow"))
 
-/** Once in each piece of 500 records, after which a signal is noticed: the whole takes many times as long. */
+/** Once per batch of 500 records, after which signal handlers run. */
 const perPiece = ["NEW.name LIKE 'vm-%' AND substr(NEW.name, 4) % 500 = 250", 1_000_000] as const
 
-/** Fills a database that a daemon serves and is asked to write to meanwhile. */
+/** Migrates into the database of a daemon that gets writes meanwhile. */
 const expectUndisturbed = async (home: Home, to: string) => {
   const from = file(home, "from.db", many(20_000))
   const daemon = await startDaemon(home, { args: ["--db", to] })
@@ -192,17 +192,17 @@ const expectUndisturbed = async (home: Home, to: string) => {
   await hasBegun(migration)
   const { body, status } = await call(daemon, "POST", "/v1/vms", { name: "meanwhile" })
   expectMigrated(await migration.ended, 20_000, from, to)
-  // On a slow machine it gives up before the end.
+  // On a slow machine the write times out before the end.
   if (status === 201) expect(body).toMatchObject({ cid: 20_003 })
   else expect({ body, status }).toMatchObject({ status: 503, body: { error: expect.stringContaining("try again") } })
   expect(await listVms(daemon)).toHaveLength(status === 201 ? 20_001 : 20_000)
 }
 
 describe("nexusd migrate", () => {
-  it("carries every field, setting and the order of inserts over, and CIDs go on", async () => {
+  it("copies every field, setting and the order of inserts, and CIDs continue", async () => {
     const home = newHome()
     const from = file(home, "from.db", odd, settings)
-    // Deleted records leave gaps, which count for nothing.
+    // Deleted records leave gaps in the rowids.
     withDatabase(from, (database) => database.exec("UPDATE vms SET rowid = rowid * 1000 - 3500"))
     const before = readFileSync(from)
     const to = join(home.path, "new/folder/to.db")
@@ -221,7 +221,7 @@ describe("nexusd migrate", () => {
     expect((await listVms(daemon)).map(({ name }) => name)).toEqual(["next", text, "Web Server", ""])
   })
 
-  it("takes an empty source and a file that is empty", async () => {
+  it("copies an empty source into an empty file", async () => {
     const home = newHome()
     const from = file(home, "from.db")
     const to = home.write("to.db", "")
@@ -240,7 +240,7 @@ describe("nexusd migrate", () => {
     expect(bytes === (await listed(home, from))).toBe(true)
   })
 
-  it("copies a database that is written to as it was at one moment", { timeout: 60_000 }, async () => {
+  it("copies one snapshot of a database during writes", { timeout: 60_000 }, async () => {
     const home = newHome()
     const from = file(home, "from.db", many(5000))
     const daemon = await startDaemon(home, { args: ["--db", from] })
@@ -261,12 +261,12 @@ describe("nexusd migrate", () => {
     expect(found.slice(5000)).toEqual(names.slice(0, found.length - 5000))
   })
 
-  it("is not disturbed by a daemon that serves its target", { timeout: 60_000 }, async () => {
+  it("succeeds while a daemon serves the target", { timeout: 60_000 }, async () => {
     const home = newHome()
     await expectUndisturbed(home, join(home.path, "to.db"))
   })
 
-  it("refuses a target that holds anything, and the source itself however it is named", async () => {
+  it("refuses a target with rows, and the source itself under any name", async () => {
     const home = newHome()
     const from = file(home, "from.db", odd.slice(1))
     symlinkSync(from, join(home.path, "link.db"))
@@ -325,7 +325,7 @@ describe("nexusd migrate", () => {
     ]
   ]
   for (const [what, says, spoil] of sources) {
-    it(`refuses a source that is ${what}, and makes no target`, async () => {
+    it(`refuses a source that is ${what}, and creates no target`, async () => {
       const home = newHome()
       const path = join(home.path, "from.db")
       if (what !== "missing") file(home, "from.db", odd)
@@ -339,7 +339,7 @@ describe("nexusd migrate", () => {
     })
   }
 
-  it("keeps nothing of a copy that is not the same as its source", async () => {
+  it("rolls back a copy that differs from its source", async () => {
     const home = newHome()
     const from = file(home, "from.db", odd, settings)
     const changes = [
@@ -362,7 +362,7 @@ describe("nexusd migrate", () => {
     }
   })
 
-  it("can be run again after kill -9 and after Ctrl-C, which leave nothing half", { timeout: 120_000 }, async () => {
+  it("can be repeated after kill -9 and Ctrl-C, which leave no partial copy", { timeout: 120_000 }, async () => {
     const home = newHome()
     const from = file(
       home,
@@ -371,7 +371,7 @@ describe("nexusd migrate", () => {
     )
     const to = file(home, "to.db")
     const logged = () => statSync(`${to}-wal`, { throwIfNoEntry: false })?.size ?? 0
-    // Before the commit, what is more than SQLite's cache of 16 MB goes to the log.
+    // Beyond SQLite's cache of 16 MB, uncommitted pages go to the log.
     for (const [name, bytes] of [
       ["vm-0", 0],
       ["vm-7000", 1_000_000],
@@ -400,7 +400,7 @@ describe("nexusd migrate", () => {
     expect(contents(to)).toEqual(contents(from))
   })
 
-  it("shows how far it is in one line that is written over on a terminal, and is gone at the end", async () => {
+  it("shows progress in one line of the terminal, and clears it at the end", async () => {
     const home = newHome()
     const from = file(home, "from.db", many(3000))
     const command = `'${process.execPath}' '${programs.nexusd}' migrate --from '${from}' --to '${join(home.path, "to.db")}'`
@@ -418,7 +418,7 @@ describe("nexusd migrate", () => {
     for (const line of shown) expect(line).toMatch(/^(?:Copying|Verifying): \d+ of 3000$/)
   })
 
-  it("explains itself, and takes nothing for granted", async () => {
+  it("has --help, and requires both databases", async () => {
     const home = newHome()
     const nexusd = (...args: ReadonlyArray<string>) =>
       start(home, process.execPath, [programs.nexusd, "migrate", ...args]).ended
@@ -444,7 +444,9 @@ describe.skipIf(!hasPostgres)(`nexusd migrate and PostgreSQL${needsPostgres}`, (
     }
   })
 
-  it("goes to PostgreSQL, within it and back, and lists the same bytes", { timeout: 120_000 }, async () => {
+  it("copies to PostgreSQL, within it and back, and lists stay the same to the byte", {
+    timeout: 120_000
+  }, async () => {
     const home = newHome()
     const vms = [...many(20_000).map((vm) => ({ ...vm, cid: vm.cid + 10_000_000 })), ...odd.slice(1)]
     const from = file(home, "from.db", vms, settings)
@@ -458,7 +460,7 @@ describe.skipIf(!hasPostgres)(`nexusd migrate and PostgreSQL${needsPostgres}`, (
     for (const database of [one, two, back]) expect((await listed(home, database)) === bytes).toBe(true)
   })
 
-  it("carries every field over, and daemons go on with the next CID", async () => {
+  it("copies every field, and daemons continue with the next CID", async () => {
     const home = newHome()
     const from = file(home, "from.db", odd.slice(1), settings)
     const url = server.url(await server.database())
@@ -483,11 +485,11 @@ describe.skipIf(!hasPostgres)(`nexusd migrate and PostgreSQL${needsPostgres}`, (
     expect((await createVm(daemon, "lowest")).cid).toBe(3)
   })
 
-  it("is not disturbed by a daemon that serves its target", { timeout: 60_000 }, async () => {
+  it("succeeds while a daemon serves the target", { timeout: 60_000 }, async () => {
     await expectUndisturbed(newHome(), server.url(await server.database()))
   })
 
-  it("refuses what it can't copy or fill, in one line and without a password", async () => {
+  it("refuses databases that it can't use, in one line without a password", async () => {
     const home = newHome()
     const from = file(home, "from.db", odd.slice(1))
     const database = await server.database()
@@ -521,7 +523,7 @@ describe.skipIf(!hasPostgres)(`nexusd migrate and PostgreSQL${needsPostgres}`, (
     expect(contents(again)).toEqual(nothing)
   })
 
-  it("keeps nothing of what PostgreSQL can't hold, and says what that is", async () => {
+  it("copies nothing if PostgreSQL can't hold a value, and names it", async () => {
     const home = newHome()
     const url = server.url(await server.database())
     const from = file(home, "nul.db", [...many(600), record("nul", 9_000_000, { config_json: "a\u0000b" })])
@@ -537,7 +539,7 @@ describe.skipIf(!hasPostgres)(`nexusd migrate and PostgreSQL${needsPostgres}`, (
     expect(contents(back)).toEqual(contents(sound))
   })
 
-  it("can be run again after kill -9, and after the server was lost", { timeout: 120_000 }, async () => {
+  it("can be repeated after kill -9, and after the connection was lost", { timeout: 120_000 }, async () => {
     const home = newHome()
     const from = file(home, "from.db", many(20_000))
     const own = await Server.create(onTestFinished)
@@ -545,7 +547,7 @@ describe.skipIf(!hasPostgres)(`nexusd migrate and PostgreSQL${needsPostgres}`, (
     const url = own.url(database)
     const count = async () => (await own.query("SELECT count(*)::int AS vms FROM vms", { database }))[0]?.["vms"]
     await startDaemon(home, { args: ["--db", url] }).then((daemon) => daemon.stop())
-    // A lock that this connection holds stops a migration at one record: what is done to it then can't come too late.
+    // A lock of this connection stops the migration at one record.
     const holder = await own.connect(database)
     onTestFinished(() => holder.end())
     const rowsOf = async (text: string) => (await holder.query(text)).rows
@@ -561,7 +563,7 @@ describe.skipIf(!hasPostgres)(`nexusd migrate and PostgreSQL${needsPostgres}`, (
     }
     const resume = async () => {
       await rowsOf("SELECT pg_advisory_unlock(1)")
-      // The server finds out that its client is gone when it answers it.
+      // The server notices the disconnect when it sends the next result.
       const others = `SELECT pid FROM pg_stat_activity
         WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()`
       await vi.waitFor(async () => expect(await rowsOf(others)).toEqual([]), { timeout: 60_000 })
@@ -578,7 +580,7 @@ describe.skipIf(!hasPostgres)(`nexusd migrate and PostgreSQL${needsPostgres}`, (
     expect(await count()).toBe(0)
     expectMigrated(await migrate(home, from, url), 20_000, from, url)
 
-    // The other way round: a source that is lost.
+    // The connection to the source is lost.
     const to = file(home, "to.db")
     slowDown(to, ...perPiece)
     const reading = startMigration(home, url, to)

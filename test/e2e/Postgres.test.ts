@@ -25,7 +25,7 @@ import { createVm, listVms } from "../support/VmCalls.js"
 const parsed = (url: string) => Either.getOrThrowWith(parsePostgresUrl(url), (problem) => new Error(problem))
 
 describe("a PostgreSQL URL", () => {
-  it("is read as libpq reads it", () => {
+  it("is parsed as libpq does", () => {
     expect(parsed("postgres://user@host/name")).toMatchObject({
       hosts: [{ host: "host", port: 5432 }],
       user: "user",
@@ -43,7 +43,7 @@ describe("a PostgreSQL URL", () => {
       database: "n m",
       sessionAttributes: "read-write"
     })
-    // A store writes: of several servers the one that can be written to is wanted, where libpq would take any.
+    // With several servers the writable one is the default; libpq's default is any.
     expect(parsed("postgres://h1,h2/n").sessionAttributes).toBe("read-write")
     expect(parsed("postgres://h1,h2/n?target_session_attrs=any").sessionAttributes).toBe("any")
     expect(parsed("postgres://%2Frun%2Fpg/n").hosts).toEqual([{ host: "/run/pg", port: 5432 }])
@@ -72,7 +72,7 @@ describe("a PostgreSQL URL", () => {
     expect(JSON.stringify(choice)).not.toContain("geheim")
   })
 
-  it("gives its password to the server", () => {
+  it("passes its password to the server", () => {
     const { password } = parsed("postgres://u:ge%2Fheim%40@h/n")
     expect(password && Redacted.value(password)).toBe("ge/heim@")
   })
@@ -94,7 +94,7 @@ describe("a PostgreSQL URL", () => {
     expect(problem).not.toContain("\n")
   })
 
-  it("that is bad is named by where it stands, without its password", async ({ onTestFinished }) => {
+  it("that is invalid is reported with its setting, without its password", async ({ onTestFinished }) => {
     const home = makeHome(onTestFinished)
     const url = "postgres://u:geheim@h:port/n"
     const problem = "not a PostgreSQL URL: a port in it is no number from 1 to 65535"
@@ -112,7 +112,7 @@ describe("a PostgreSQL URL", () => {
     }
   })
 
-  it.each(["check", "backup", "restore"])("is none that nexusd %s works on", async (command) => {
+  it.each(["check", "backup", "restore"])("is refused by nexusd %s", async (command) => {
     const url = "postgres://u:geheim@h/n"
     const home = makeHome((dispose) => afterAll(dispose))
     const { code, stderr } = await runDaemon(home, {
@@ -148,7 +148,7 @@ describe.skipIf(!hasPostgres)(`a PostgreSQL database${needsPostgres}`, () => {
       (error: Error) => error.message
     )
 
-  it("serves a daemon by URL, and its password is nowhere to be seen", async ({ onTestFinished }) => {
+  it("is used by URL, and its password is not shown", async ({ onTestFinished }) => {
     const database = await server.database()
     const url = server.tcpUrl(database).replace("@", ":geheim@")
     const daemon = await startDaemon(makeHome(onTestFinished), {
@@ -173,7 +173,7 @@ describe.skipIf(!hasPostgres)(`a PostgreSQL database${needsPostgres}`, () => {
     expect(stderr).not.toContain("geheim")
   })
 
-  it("is set up once by ten daemons that start at once", async ({ onTestFinished }) => {
+  it("gets its tables once from ten daemons that start concurrently", async ({ onTestFinished }) => {
     const database = await server.database()
     const daemons = await Promise.all(
       Array.from({ length: 10 }, () => startDaemon(makeHome(onTestFinished), { args: ["--db", server.url(database)] }))
@@ -243,7 +243,7 @@ describe.skipIf(!hasPostgres)(`a PostgreSQL database${needsPostgres}`, () => {
     expect(await dump(server, database)).toBe(before)
   })
 
-  it("may hold an extension's tables and other schemas beside", async () => {
+  it("may contain tables of extensions and other schemas", async () => {
     const database = await server.database()
     await server.query(
       "CREATE SCHEMA other; CREATE TABLE other.things (id int); CREATE EXTENSION IF NOT EXISTS pg_stat_statements",
@@ -256,7 +256,7 @@ describe.skipIf(!hasPostgres)(`a PostgreSQL database${needsPostgres}`, () => {
     expect(table_count).toBe(3)
   })
 
-  it("is not well while it is read-only, though it can be read", async () => {
+  it("makes health degraded while it is read-only, and is still read", async () => {
     const database = await server.database()
     await opened(server.url(database), Effect.void)
     await server.query(`ALTER DATABASE ${database} SET default_transaction_read_only = on`)
@@ -272,11 +272,11 @@ describe.skipIf(!hasPostgres)(`a PostgreSQL database${needsPostgres}`, () => {
     )
   })
 
-  it("that is not there is refused at once", async () => {
+  it("that does not exist is refused immediately", async () => {
     expect(await refusal(server.url("missing"))).toMatch(/^cannot use .*\/missing: database "missing" does not exist$/)
   })
 
-  it("is worked with by the role that docs/postgresql.md makes, which may do nothing else", async () => {
+  it("is usable by the role of docs/postgresql.md, which has no other privileges", async () => {
     const [, sql = ""] = /```sql\n(CREATE ROLE nexus.*?)```/s.exec(readFileSync("docs/postgresql.md", "utf8")) ?? []
     const file = join(server.folder, "role.sql")
     writeFileSync(file, sql)
@@ -302,7 +302,7 @@ describe.skipIf(!hasPostgres)(`a PostgreSQL database${needsPostgres}`, () => {
     await expect(server.query("CREATE ROLE another", own)).rejects.toThrow("permission denied")
   })
 
-  it("lists more records than fit a piece as they were at one moment, and as JSON.stringify would write them", async () => {
+  it("lists more records than one chunk from one snapshot, as JSON.stringify writes them", async () => {
     const database = await server.database()
     const odd = 'ü"\\\u0001\u001f\u007f\t\n/\u2028😀'
     await opened(
@@ -320,7 +320,7 @@ describe.skipIf(!hasPostgres)(`a PostgreSQL database${needsPostgres}`, () => {
         )
         expect(before[0]).toBe(3500)
 
-        // Changes after the first piece was read are not seen.
+        // Later changes are not in the snapshot.
         const json = yield* store.listJson({})
         if (json instanceof Uint8Array) throw new Error("a long list comes in pieces")
         let pieces = 0
@@ -340,13 +340,13 @@ describe.skipIf(!hasPostgres)(`a PostgreSQL database${needsPostgres}`, () => {
         expect(all.find(({ name }) => name === "vm-3")?.config_json).toBe(odd)
         expect(yield* records()).toHaveLength(1500)
 
-        // Page by page the same.
+        // Pages hold the same records.
         expect(yield* listByPages({ limit: 400 })).toEqual(yield* records())
       })
     )
   })
 
-  it("keeps short statements going while every place for a long list is taken", async () => {
+  it("runs single statements while long lists hold all their permits", async () => {
     const database = await server.database()
     await opened(
       server.url(database),
@@ -398,7 +398,7 @@ describe.skipIf(!hasPostgres)(`a PostgreSQL database${needsPostgres}`, () => {
     expect(await outcome(named, "sslmode=allow")).toBe("false")
     expect(await outcome(named, "sslmode=prefer")).toBe("true")
     expect(await outcome(named, "sslmode=require")).toBe("true")
-    // The certificate is localhost's.
+    // The certificate is valid for localhost.
     expect(await outcome(named, `sslmode=verify-full&sslrootcert=${files.ca}`)).toBe("true")
     expect(await outcome(host, `sslmode=verify-full&sslrootcert=${files.ca}`)).toMatch(/cannot use .*does not match/)
     expect(await outcome(host, `sslmode=verify-ca&sslrootcert=${files.ca}`)).toBe("true")

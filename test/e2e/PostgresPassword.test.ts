@@ -5,10 +5,10 @@ import { type Home, makeHome } from "../support/Home.js"
 import { call } from "../support/HttpJson.js"
 import { hasPostgres, needsPostgres, Server } from "../support/PostgresCluster.js"
 
-/** With all that a URL must percent-encode. */
+/** Contains all characters that a URL must percent-encode. */
 const password = "it's @ll: 100%/?#"
 
-describe.skipIf(!hasPostgres)(`PostgreSQL asks for a password${needsPostgres}`, () => {
+describe.skipIf(!hasPostgres)(`PostgreSQL that requires a password${needsPostgres}`, () => {
   let server: Server
   beforeAll(async () => {
     const disposals: Array<() => Promise<void>> = []
@@ -23,7 +23,7 @@ describe.skipIf(!hasPostgres)(`PostgreSQL asks for a password${needsPostgres}`, 
     }
   })
 
-  /** The URL of a database for that role, with a password or without. */
+  /** The URL of the database for the role, with or without a password. */
   const urlOf = async (given?: string) => {
     const database = await server.database()
     await server.query("CREATE SCHEMA asked AUTHORIZATION asked", { database })
@@ -49,7 +49,7 @@ describe.skipIf(!hasPostgres)(`PostgreSQL asks for a password${needsPostgres}`, 
     await daemon.stop()
   })
 
-  it("and is given none: one line, at once", async () => {
+  it("fails immediately with one line if there is none", async () => {
     const { code, stderr } = await runDaemon(makeHome(onTestFinished), { args: ["--db", await urlOf()] })
     expect(code).toBe(1)
     expect(stderr).toMatch(
@@ -57,7 +57,7 @@ describe.skipIf(!hasPostgres)(`PostgreSQL asks for a password${needsPostgres}`, 
     )
   })
 
-  it("and is given a wrong one: one line, without it", async () => {
+  it("fails with one line, without the password, if it is wrong", async () => {
     const { code, stderr } = await runDaemon(makeHome(onTestFinished), { args: ["--db", await urlOf("wrong-one")] })
     expect(code).toBe(1)
     expect(stderr).toMatch(
