@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs"
+import { availableParallelism } from "node:os"
 import { resolve } from "node:path"
 import { defineConfig } from "vitest/config"
 
@@ -23,6 +24,8 @@ export default defineConfig({
     // Far above what a test takes: a busy machine is no defect.
     testTimeout: 180_000,
     hookTimeout: 180_000,
+    // vitest's default is one less. Most tests wait for other processes.
+    maxWorkers: availableParallelism(),
     sequence: { concurrent: false },
     reporters: process.env["CI"] ? ["default", "json"] : ["default"],
     outputFile: { json: "test-report.json" }

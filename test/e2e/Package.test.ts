@@ -87,7 +87,9 @@ it("the package installs without a compiler, with programs on the PATH and a typ
   onTestFinished(() => rmSync(folder, { recursive: true, force: true }))
   const tools = toolFolder(folder)
   const npm = npmIn(tools, folder)
-  const [{ files, filename }] = JSON.parse(npm(process.cwd(), "pack", "--json", "--pack-destination", folder))
+  // Without the build in `prepare`, which would replace dist/ under other tests.
+  const pack = ["pack", "--json", "--ignore-scripts", "--pack-destination", folder]
+  const [{ files, filename }] = JSON.parse(npm(process.cwd(), ...pack))
   const names = files.map(({ path }: { readonly path: string }) => path)
   expect(names).toEqual(expect.arrayContaining(["LICENSE", "README.md", "dist/nexusd.cjs", "packaging/nexus.service"]))
   expect(names.filter((name: string) => /^(src|test|scripts|docs)\//.test(name))).toEqual([])

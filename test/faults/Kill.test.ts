@@ -145,7 +145,7 @@ it(`nexusd keeps all it acknowledged over ${kills} kills`, { timeout: kills * 3_
   expect(counts.deletes).toBeGreaterThan(0)
   expect(counts.inFlight).toBeGreaterThan(0)
   report({
-    promise: "acknowledged means kept",
+    promise: "6. acknowledged means kept",
     trials: `${kills} kills (SIGKILL) under ${clients} writing clients`,
     asserted: "after each restart: every acknowledged create and delete holds, CIDs unique, integrity_check ok",
     result: `${counts.creates} creates and ${counts.deletes} deletes acknowledged, ${counts.inFlight} requests in flight, 0 lost`

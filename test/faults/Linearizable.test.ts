@@ -180,7 +180,7 @@ describe("the service", () => {
       expect.arrayContaining(["create 201", "create 409", "get 200", "get 404", "delete 204", "delete 404"])
     )
     report({
-      promise: "one answer",
+      promise: "6. linearizable answers",
       trials: `${histories} histories of ${clients} clients x ${operationsEach} operations on 6 names, 2 restarts each`,
       asserted: "each is linearizable; no two records that were there at once share a CID",
       result: `${counts.answered} answers, ${counts.unanswered} requests without one, 0 violations`

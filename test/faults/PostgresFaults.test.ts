@@ -101,7 +101,7 @@ describe.skipIf(!hasPostgres)(`PostgreSQL's faults${needsPostgres}`, () => {
   afterAll(async () => {
     for (const dispose of disposals.reverse()) await dispose()
     report({
-      promise: "an outage of PostgreSQL is reported in time and ends in time",
+      promise: "10. outages",
       trials: "the real server stopped, paused, restarted; a standby promoted",
       asserted: `every call 503 within ${bound} ms, full service within ${bound} ms of its return`,
       result: `slowest 503 ${Math.round(slowest.outage)} ms, slowest return ${Math.round(slowest.recovery)} ms`
@@ -281,7 +281,7 @@ describe.skipIf(!hasPostgres)(`PostgreSQL's faults${needsPostgres}`, () => {
     // No lock of the dead keeps a name or a number.
     await Promise.all(Array.from({ length: 20 }, (_, at) => createVm(daemon, `after-${at}`)))
     report({
-      promise: "a daemon killed mid-create leaves a whole record or none (PostgreSQL)",
+      promise: "10. whole or none",
       trials: `${trials(50, 4)} kills (SIGKILL) under 16 creating clients`,
       asserted: "every acknowledged record is there as answered, every other whole, CIDs unique",
       result: `${acknowledged.size} creates acknowledged, ${inFlight} in flight, ${found.length - acknowledged.size} of them made`

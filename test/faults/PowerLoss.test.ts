@@ -138,7 +138,7 @@ it.skipIf(noStrace)(
     traced.signal("SIGTERM")
     await traced.ended
     report({
-      promise: "acknowledged means kept",
+      promise: "6. acknowledged means kept",
       trials: `${creates} sequential creates under strace`,
       asserted: "no fewer fsync and fdatasync calls than acknowledgements, at any time",
       result: `${syncs} syncs`
@@ -245,7 +245,7 @@ it.skipIf(noStrace)(
     const list = new Map((await listVms(await startDaemon(home))).map((vm) => [vm.name, vm]))
     for (const [name, vm] of acknowledged) expect(list.get(name)?.id).toBe(vm === "gone" ? undefined : vm.id)
     report({
-      promise: "acknowledged means kept",
+      promise: "6. acknowledged means kept",
       trials: `power lost at each of ${stops.log} syncs of the log and ${stops.database} of the database`,
       asserted:
         "with unsynced writes dropped, cut off or done in part: nothing acknowledged missing, integrity_check ok",

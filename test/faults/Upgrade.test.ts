@@ -221,7 +221,7 @@ it(`a restore killed at ${rounds} moments leaves the old database or the new one
     expect(look(home, path), say).toEqual(theirs)
   }
   report({
-    promise: "8 backup",
+    promise: "8. backup",
     trials: `${rounds} restores, killed at moments spread over ${undisturbed.needed.toFixed(0)} ms`,
     asserted: "the old database whole or the new one whole, every .bak whole; it opens, and a restore goes through",
     result: `${seen.old} old, ${seen.new} new, 0 between`
@@ -248,7 +248,7 @@ it(`a backup killed at ${rounds} moments has its final name only when complete`,
     expect(readdirSync(dirname(backup)).filter((name) => name === "nexus.db")).toHaveLength(1)
   }
   report({
-    promise: "8 backup",
+    promise: "8. backup",
     trials: `${rounds} backups, killed at moments spread over ${undisturbed.needed.toFixed(0)} ms`,
     asserted: "a file under the final name is whole, else none is there and the next backup goes through",
     result: `${finished} finished, ${rounds - finished} not there, 0 partial`
