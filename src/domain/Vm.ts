@@ -68,6 +68,16 @@ export type CreateVm = typeof CreateVm.Type
 const text = (description: string) => Schema.String.annotations({ description })
 const ifSet = <A, I>(schema: Schema.Schema<A, I>) => Schema.optionalWith(schema, { exact: true })
 
+/** The id of a VM record, which a store generates. Other daemons' records may have another form than a UUID. */
+export const VmId = text("UUID v4, given at creation").pipe(Schema.brand("VmId"))
+export type VmId = typeof VmId.Type
+
+/** The vsock context id of a VM record, which a store assigns. Other daemons' records may exceed `cidRange`. */
+export const Cid = wholeNumber(
+  `vsock context id, unique on this inventory: ${cidRange.min} to ${cidRange.max} in records made here`
+).pipe(Schema.brand("Cid"))
+export type Cid = typeof Cid.Type
+
 /**
  * A VM record: the table's row, the JSON and what a store returns are this one shape. A field that is not set is
  * absent. Times are whole seconds since the epoch, in UTC.
@@ -76,13 +86,11 @@ const ifSet = <A, I>(schema: Schema.Schema<A, I>) => Schema.optionalWith(schema,
  * which checked nothing, hold names, sizes, roles, states and CIDs that could not be created here.
  */
 export const Vm = Schema.Struct({
-  id: text("UUID v4, given at creation"),
+  id: VmId,
   name: text("The VM's name, unique on this inventory"),
   role: text(`What the VM is for: ${VmRole.literals.join(", ")}, or a word of another daemon`),
   state: text(`Where the VM is in its life: ${VmState.literals.join(", ")}, or a word of another daemon`),
-  cid: wholeNumber(
-    `vsock context id, unique on this inventory: ${cidRange.min} to ${cidRange.max} in records made here`
-  ),
+  cid: Cid,
   vcpu_count: wholeNumber("Number of virtual CPUs"),
   mem_size_mib: wholeNumber("Memory, in MiB"),
   created_at: wholeNumber("When the record was made, in seconds since the epoch"),
@@ -101,11 +109,11 @@ export const Vm = Schema.Struct({
   description: "A VM record",
   examples: [
     {
-      id: "0b1f4b0e-4f4e-4c6e-9a57-0a4f6f8f7a11",
+      id: VmId.make("0b1f4b0e-4f4e-4c6e-9a57-0a4f6f8f7a11"),
       name: "my-vm",
       role: "work",
       state: "created",
-      cid: 3,
+      cid: Cid.make(3),
       vcpu_count: 1,
       mem_size_mib: 128,
       created_at: 1771425006,
@@ -122,11 +130,11 @@ export const newVm = (
   cid: number,
   now: number
 ): Vm => ({
-  id,
+  id: VmId.make(id),
   name,
   role,
   state: "created",
-  cid,
+  cid: Cid.make(cid),
   vcpu_count,
   mem_size_mib,
   created_at: now,

@@ -27,7 +27,7 @@ const find = (entries: Entries, nameOrId: string) =>
   entries.find(({ vm }) => vm.id === nameOrId) ?? entries.find(({ vm }) => vm.name === nameOrId)
 
 const nextCid = (entries: Entries, range: CidRange): number | undefined => {
-  const used = new Set(entries.map(({ vm }) => vm.cid))
+  const used = new Set<number>(entries.map(({ vm }) => vm.cid))
   const next = entries.reduce((highest, { vm }) => Math.max(highest, vm.cid), range.min - 1) + 1
   if (next <= range.max) return next
   for (let cid = range.min; cid <= range.max; cid++) {

@@ -55,7 +55,7 @@ export class ModelStore {
   /** Fewer CIDs than names, so that none may be free. */
   static readonly cids = { min: 3, max: 7 }
   now = 1000
-  private records: Array<Vm> = []
+  private records: Array<typeof Vm.Encoded> = []
   private lastId = new Map<string, string>()
 
   learnId(name: string, id: string) {

@@ -53,7 +53,7 @@ beforeAll(async () => {
 
 type Setting = { readonly key: string; readonly value: string; readonly type: string }
 
-const record = (name: string, cid: number, more: Partial<Vm> = {}): Vm => ({
+const record = (name: string, cid: number, more: Partial<typeof Vm.Encoded> = {}): typeof Vm.Encoded => ({
   id: crypto.randomUUID(),
   name,
   role: "work",
@@ -67,7 +67,12 @@ const record = (name: string, cid: number, more: Partial<Vm> = {}): Vm => ({
 })
 
 /** Creates a database file with these rows. */
-const file = (home: Home, name: string, vms: ReadonlyArray<Vm> = [], settings: ReadonlyArray<Setting> = []): string => {
+const file = (
+  home: Home,
+  name: string,
+  vms: ReadonlyArray<typeof Vm.Encoded> = [],
+  settings: ReadonlyArray<Setting> = []
+): string => {
   const path = join(home.path, name)
   mkdirSync(dirname(path), { recursive: true })
   writeFileSync(path, made)
@@ -115,7 +120,7 @@ const listed = async (home: Home, database: string): Promise<string> => {
 const text = 'ü"\\/\u0001\u001f\u007f\t\n\u2028😀 {"a":null,"b":[1]}'
 
 /** Records with every optional field, with names that create refuses, and in an order that no column has. */
-const odd: ReadonlyArray<Vm> = [
+const odd: ReadonlyArray<typeof Vm.Encoded> = [
   record("all", 4294967294, {
     role: "portal",
     state: "running",
@@ -145,7 +150,7 @@ const settings: ReadonlyArray<Setting> = [
 ]
 
 /** Many records. Several share a second, every third is older than its neighbours, and the last has the lowest CID. */
-const many = (count: number): ReadonlyArray<Vm> =>
+const many = (count: number): ReadonlyArray<typeof Vm.Encoded> =>
   Array.from({ length: count }, (_, n) =>
     record(`vm-${n}`, 3 + (((n + 1) * 7919) % count), {
       role: n % 5 === 0 ? "portal" : "work",

@@ -6,19 +6,22 @@ import { Vm } from "../../src/domain/Vm.js"
 import type { VmPageQuery, VmSelection } from "../../src/domain/VmQuery.js"
 import { type VmListJson, VmStore } from "../../src/services/VmStore.js"
 
-/** A record as a store may have it, without asking one. */
-export const record = (name: string, more?: Partial<Vm>): Vm => ({
-  id: crypto.randomUUID(),
-  name,
-  role: "work",
-  state: "created",
-  cid: 3,
-  vcpu_count: 1,
-  mem_size_mib: 128,
-  created_at: 1000,
-  updated_at: 1000,
-  ...more
-})
+const decodeVm = Schema.decodeSync(Vm)
+
+/** A record as a store may hold it. */
+export const record = (name: string, more?: Partial<typeof Vm.Encoded>): Vm =>
+  decodeVm({
+    id: crypto.randomUUID(),
+    name,
+    role: "work",
+    state: "created",
+    cid: 3,
+    vcpu_count: 1,
+    mem_size_mib: 128,
+    created_at: 1000,
+    updated_at: 1000,
+    ...more
+  })
 
 /** The record with that id or name, out of whichever store is provided. */
 export const getVm = (nameOrId: string) => Effect.flatMap(VmStore, (store) => store.get(nameOrId))

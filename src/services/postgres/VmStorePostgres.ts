@@ -2,7 +2,7 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { Conflict, NotFound, StoreUnavailable } from "../../domain/Errors.js"
-import { type CidRange, cidRange, newVm, type Vm, type VmState } from "../../domain/Vm.js"
+import { Cid, type CidRange, cidRange, newVm, type Vm, type VmState } from "../../domain/Vm.js"
 import { withAnyCaseId } from "../AnyCaseId.js"
 import { VmStore } from "../VmStore.js"
 import { withSpans } from "../VmStoreSpans.js"
@@ -129,7 +129,7 @@ export const layer = (options?: { readonly cids?: CidRange }) =>
                 continue
               }
               if (row.free === null) return yield* Conflict.noFreeCid()
-              if (row.cid !== null) return { ...draft, cid: row.cid }
+              if (row.cid !== null) return { ...draft, cid: Cid.make(row.cid) }
             }
             return yield* new StoreUnavailable({ message: "too many VMs are created at once; try again" })
           }),

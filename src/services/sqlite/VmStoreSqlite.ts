@@ -3,7 +3,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { Conflict, NotFound, StoreUnavailable } from "../../domain/Errors.js"
 import { preview } from "../../domain/Schemas.js"
-import { type CidRange, cidRange, newVm, type Vm } from "../../domain/Vm.js"
+import { Cid, type CidRange, cidRange, newVm, type Vm } from "../../domain/Vm.js"
 import { withAnyCaseId } from "../AnyCaseId.js"
 import { columns, toVm, type VmRow } from "../VmRow.js"
 import { VmStore } from "../VmStore.js"
@@ -68,7 +68,7 @@ export const layer = (options?: { readonly cids?: CidRange }) =>
               const now = Math.floor((yield* Clock.currentTimeMillis) / 1000)
               const vm = newVm(params, crypto.randomUUID(), cids.min, now)
               const [inserted] = yield* run<{ cid: number }>([insertText, insertColumns.map((column) => vm[column])])
-              if (inserted !== undefined) return { ...vm, cid: inserted.cid }
+              if (inserted !== undefined) return { ...vm, cid: Cid.make(inserted.cid) }
               const taken = yield* run([isNameTaken, [params.name]])
               return yield* taken.length > 0 ? Conflict.nameTaken(params.name) : Conflict.noFreeCid()
             })
