@@ -45,6 +45,18 @@ const makeSocketHome = (atEnd: (dispose: () => Promise<void>) => void) => {
   return { home, path, address, env: { NEXUS_API_LISTEN: address } }
 }
 
+/** A home with a token made by `nexusd token new`. */
+const makeTokenHome = async (atEnd: (dispose: () => Promise<void>) => void) => {
+  const home = makeHome(atEnd)
+  const file = join(home.path, "secrets/token")
+  const made = await runDaemon(home, { args: ["token", "new", file] })
+  expect(made).toMatchObject({ code: 0, stderr: "" })
+  const token = readFileSync(file, "utf8").trim()
+  expect(made.stdout).toContain(file)
+  expect(made.stdout).not.toContain(token)
+  return { home, file, token, env: { NEXUS_API_TOKEN_FILE: file } }
+}
+
 describe.concurrent("a Unix socket", { timeout: 60_000 }, () => {
   for (const umask of ["000", "077"]) {
     it(`is accessible to its owner alone under umask ${umask}, and is removed at a stop`, async ({
@@ -172,18 +184,6 @@ describe.concurrent("a Unix socket", { timeout: 60_000 }, () => {
     expect(readFileSync(path, "utf8")).toBe("precious")
   })
 })
-
-/** A home with a token made by `nexusd token new`. */
-const makeTokenHome = async (atEnd: (dispose: () => Promise<void>) => void) => {
-  const home = makeHome(atEnd)
-  const file = join(home.path, "secrets/token")
-  const made = await runDaemon(home, { args: ["token", "new", file] })
-  expect(made).toMatchObject({ code: 0, stderr: "" })
-  const token = readFileSync(file, "utf8").trim()
-  expect(made.stdout).toContain(file)
-  expect(made.stdout).not.toContain(token)
-  return { home, file, token, env: { NEXUS_API_TOKEN_FILE: file } }
-}
 
 describe.concurrent("a token", { timeout: 60_000 }, () => {
   it("is readable by its owner alone, and replaces no file", async ({ expect, onTestFinished }) => {

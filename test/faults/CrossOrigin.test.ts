@@ -217,51 +217,10 @@ const tryAll = async (daemon: Daemon, all: ReadonlyArray<Trial>) => {
   return { refused: all.length - letIn.length, allowed: letIn.length }
 }
 
-describe("cross-origin protection", () => {
-  it("accepts or refuses every combination of headers by the table", { timeout: 600_000 }, async ({
-    onTestFinished
-  }) => {
-    const daemon = await startDaemon(makeHome(onTestFinished))
-    const all = trialsOf(daemon.port)
-    const { allowed, refused } = await tryAll(daemon, all)
-    expect(refused).toBeGreaterThan(40 * routes.length)
-    report({
-      promise: "1, 2. cross-origin protection, media type",
-      trials: `${all.length} combinations of Host, Origin, Sec-Fetch-Site and Content-Type on ${routes.length} routes`,
-      asserted: "403 or 415 as an independent table says, JSON error, no CORS header, nosniff, records unchanged",
-      result: `${refused} refused, ${allowed} let in, 0 state changes`
-    })
-  })
-
-  it("accepts the names of api.allowed_hosts, with or without a port", { timeout: 600_000 }, async (test) => {
-    const daemon = await startDaemon(makeHome(test.onTestFinished), { config: "api: { allowed_hosts: [Nexus.LAN] }" })
-    await tryAll(
-      daemon,
-      trialsOf(daemon.port, "nexus.lan").filter(({ what }) => what.includes("nexus.lan"))
-    )
-  })
-
-  it("refuses malformed and foreign requests with JSON errors", async ({ onTestFinished }) => {
-    const { port } = await startDaemon(makeHome(onTestFinished))
-    const heads = [
-      "GET /v1/vms HTTP/1.1\r\nConnection: close\r\n\r\n",
-      "GET /v1/vms HTTP/1.0\r\n\r\n",
-      "GET\r\n\r\n",
-      `GET / HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nConnection: close\r\nX: ${"x".repeat(20_000)}\r\n\r\n`,
-      "GET /v1/vms HTTP/1.1\r\nHost: evil.example\r\nExpect: tea\r\nConnection: close\r\n\r\n"
-    ]
-    for (const head of heads) {
-      const [answer] = await Effect.runPromise(sendBytes({ host: "127.0.0.1", port }, head))
-      if (answer === undefined) throw new Error(`no answer to ${head}`)
-      expect.soft(faultsOf(answer), head.slice(0, 80)).toEqual([])
-      expect.soft([400, 403, 417, 431], head.slice(0, 80)).toContain(answer.status)
-    }
-  })
-})
-
 const hasChromium = spawnSync("chromium", ["--version"]).status === 0
 
 const folder = mkdtempSync(join(tmpdir(), "nexus-chromium-"))
+
 afterAll(() => rmSync(folder, { recursive: true, force: true, maxRetries: 5 }))
 
 /** Opens a page; `--dump-dom` prints it and ends, without it Chromium runs until it is stopped. */
@@ -365,6 +324,48 @@ const attack = `async (targets) => {
   }
   await fetch("/outcomes", { method: "POST", body: JSON.stringify(outcomes) })
 }`
+
+describe("cross-origin protection", () => {
+  it("accepts or refuses every combination of headers by the table", { timeout: 600_000 }, async ({
+    onTestFinished
+  }) => {
+    const daemon = await startDaemon(makeHome(onTestFinished))
+    const all = trialsOf(daemon.port)
+    const { allowed, refused } = await tryAll(daemon, all)
+    expect(refused).toBeGreaterThan(40 * routes.length)
+    report({
+      promise: "1, 2. cross-origin protection, media type",
+      trials: `${all.length} combinations of Host, Origin, Sec-Fetch-Site and Content-Type on ${routes.length} routes`,
+      asserted: "403 or 415 as an independent table says, JSON error, no CORS header, nosniff, records unchanged",
+      result: `${refused} refused, ${allowed} let in, 0 state changes`
+    })
+  })
+
+  it("accepts the names of api.allowed_hosts, with or without a port", { timeout: 600_000 }, async (test) => {
+    const daemon = await startDaemon(makeHome(test.onTestFinished), { config: "api: { allowed_hosts: [Nexus.LAN] }" })
+    await tryAll(
+      daemon,
+      trialsOf(daemon.port, "nexus.lan").filter(({ what }) => what.includes("nexus.lan"))
+    )
+  })
+
+  it("refuses malformed and foreign requests with JSON errors", async ({ onTestFinished }) => {
+    const { port } = await startDaemon(makeHome(onTestFinished))
+    const heads = [
+      "GET /v1/vms HTTP/1.1\r\nConnection: close\r\n\r\n",
+      "GET /v1/vms HTTP/1.0\r\n\r\n",
+      "GET\r\n\r\n",
+      `GET / HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nConnection: close\r\nX: ${"x".repeat(20_000)}\r\n\r\n`,
+      "GET /v1/vms HTTP/1.1\r\nHost: evil.example\r\nExpect: tea\r\nConnection: close\r\n\r\n"
+    ]
+    for (const head of heads) {
+      const [answer] = await Effect.runPromise(sendBytes({ host: "127.0.0.1", port }, head))
+      if (answer === undefined) throw new Error(`no answer to ${head}`)
+      expect.soft(faultsOf(answer), head.slice(0, 80)).toEqual([])
+      expect.soft([400, 403, 417, 431], head.slice(0, 80)).toContain(answer.status)
+    }
+  })
+})
 
 describe.skipIf(!hasChromium)("cross-origin protection: a real page (needs chromium on PATH)", () => {
   it("neither reads nor writes, from any other origin", { timeout: 120_000 }, async ({ onTestFinished }) => {

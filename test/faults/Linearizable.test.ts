@@ -10,6 +10,22 @@ const histories = trials(100, 3)
 const clients = 10
 const operationsEach = trials(200, 30)
 
+const sighting = ({ cid, id, name }: Vm): Sighting => ({ id, name, cid })
+
+/** A daemon that can be restarted while it is used. */
+const makeService = async (first: Daemon, restart: () => Promise<Daemon>) => {
+  let current = Promise.resolve(first)
+  return {
+    current: () => current,
+    restart: async (signal: NodeJS.Signals) => {
+      const old = await current
+      const ended = old.stop(signal)
+      current = ended.then(restart)
+      await current
+    }
+  }
+}
+
 describe("the checker", () => {
   const record = (id: string, cid = 3): Sighting => ({ id, name: "a", cid })
   /** `12 create 201 x`: called at 1, returned at 2; no status means no answer, and `-` a return that is not known. */
@@ -82,22 +98,6 @@ describe("the checker", () => {
     expect(sharedCids([get(1, "x", 3), get(3, "x", 4)])).toHaveLength(1)
   })
 })
-
-const sighting = ({ cid, id, name }: Vm): Sighting => ({ id, name, cid })
-
-/** A daemon that can be restarted while it is used. */
-const makeService = async (first: Daemon, restart: () => Promise<Daemon>) => {
-  let current = Promise.resolve(first)
-  return {
-    current: () => current,
-    restart: async (signal: NodeJS.Signals) => {
-      const old = await current
-      const ended = old.stop(signal)
-      current = ended.then(restart)
-      await current
-    }
-  }
-}
 
 describe("the service", () => {
   it(`is linearizable for ${clients} clients, in ${histories} histories with two restarts each`, {

@@ -109,6 +109,25 @@ const makeOld = (path: string) =>
     `)
   )
 
+/** A version 2 database with so many settings, and these many VMs, by SQLite alone. */
+const makeNew = (path: string, template: string, vms: number) => {
+  copyFileSync(template, path)
+  withDatabase(path, (database) =>
+    database.exec(`
+      ${settingsRows};
+      WITH RECURSIVE n(i) AS (SELECT 3 UNION ALL SELECT i + 1 FROM n WHERE i < ${vms + 2})
+      INSERT INTO vms (id, name, role, state, cid) SELECT 'id-' || i, 'vm-' || i, 'work', 'created', i FROM n;
+    `)
+  )
+  return { ...fresh, rows, bytes: rows * 60, vms }
+}
+
+const template = async (home: Home): Promise<string> => {
+  const path = join(home.path, "template.db")
+  await (await startDaemon(home, { args: ["--db", path] })).stop()
+  return path
+}
+
 it(`an upgrade killed at ${rounds} moments leaves the old database or the new one`, { timeout: time }, async () => {
   const home = makeHome(onTestFinished)
   const folder = join(home.path, "state/nexus")
@@ -164,25 +183,6 @@ it("an upgrade killed between its copy and its commit keeps the old database onc
   const daemon = await startDaemon(home)
   expect(await listVms(daemon)).toEqual([])
 })
-
-/** A version 2 database with so many settings, and these many VMs, by SQLite alone. */
-const makeNew = (path: string, template: string, vms: number) => {
-  copyFileSync(template, path)
-  withDatabase(path, (database) =>
-    database.exec(`
-      ${settingsRows};
-      WITH RECURSIVE n(i) AS (SELECT 3 UNION ALL SELECT i + 1 FROM n WHERE i < ${vms + 2})
-      INSERT INTO vms (id, name, role, state, cid) SELECT 'id-' || i, 'vm-' || i, 'work', 'created', i FROM n;
-    `)
-  )
-  return { ...fresh, rows, bytes: rows * 60, vms }
-}
-
-const template = async (home: Home): Promise<string> => {
-  const path = join(home.path, "template.db")
-  await (await startDaemon(home, { args: ["--db", path] })).stop()
-  return path
-}
 
 it(`a restore killed at ${rounds} moments leaves the old database or the new one`, { timeout: time }, async () => {
   const home = makeHome(onTestFinished)

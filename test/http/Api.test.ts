@@ -50,6 +50,30 @@ const calls = {
   health
 }
 
+/** A daemon that gives one answer to everything, and remembers what it was asked. */
+const fakeDaemon = (status: number, body: unknown) =>
+  Effect.acquireRelease(
+    Effect.async<{ readonly address: TestAddress; readonly asked: Array<string>; readonly server: Http.Server }>(
+      (resume) => {
+        const asked: Array<string> = []
+        const server = Http.createServer((request, response) => {
+          asked.push(`${request.method} ${request.url}`)
+          request.resume()
+          response.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(body))
+        })
+        server.listen(0, "127.0.0.1", () => {
+          const { port } = server.address() as AddressInfo
+          resume(Effect.succeed({ address: { host: "127.0.0.1", port }, asked, server }))
+        })
+      }
+    ),
+    ({ server }) =>
+      Effect.async<void>((resume) => {
+        server.close(() => resume(Effect.void))
+        server.closeAllConnections()
+      })
+  )
+
 describe("NexusClient", () => {
   it.live(
     "creates, gets, lists and deletes a record",
@@ -357,30 +381,6 @@ describe("names in the path", () => {
     )
   }
 })
-
-/** A daemon that gives one answer to everything, and remembers what it was asked. */
-const fakeDaemon = (status: number, body: unknown) =>
-  Effect.acquireRelease(
-    Effect.async<{ readonly address: TestAddress; readonly asked: Array<string>; readonly server: Http.Server }>(
-      (resume) => {
-        const asked: Array<string> = []
-        const server = Http.createServer((request, response) => {
-          asked.push(`${request.method} ${request.url}`)
-          request.resume()
-          response.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(body))
-        })
-        server.listen(0, "127.0.0.1", () => {
-          const { port } = server.address() as AddressInfo
-          resume(Effect.succeed({ address: { host: "127.0.0.1", port }, asked, server }))
-        })
-      }
-    ),
-    ({ server }) =>
-      Effect.async<void>((resume) => {
-        server.close(() => resume(Effect.void))
-        server.closeAllConnections()
-      })
-  )
 
 describe("NexusClient with other daemons of the plan", () => {
   const overFake =
