@@ -1,7 +1,12 @@
-// Builds dist/, which needs no other package to run. The programs: each one bundle, with SQLite beside it, and a launcher
-// that starts it from V8's code cache. The library: the typed client and the domain's schemas, with their types. With
-// --if-stale, the programs alone, and only when a source is newer than what was built.
-import { spawnSync } from "node:child_process"
+// Builds dist/, which runs without node_modules:
+// - nexusd and nexusctl: a bundle each, started from V8's code cache by launcher.cjs; SQLite and what is loaded on first
+//   use are separate files;
+// - lib/ and types/: the typed client and the domain's schemas.
+//
+// node scripts/build.mjs [--if-stale]
+//
+// --if-stale builds the programs only, and only if a source is newer than dist/.
+import { spawn, spawnSync } from "node:child_process"
 import {
   chmodSync,
   copyFileSync,
@@ -13,6 +18,7 @@ import {
   rmSync,
   statSync
 } from "node:fs"
+import { createServer } from "node:http"
 import { basename, resolve } from "node:path"
 
 const { build } = await import("esbuild").catch(() => {
@@ -24,25 +30,19 @@ const { version } = JSON.parse(readFileSync("package.json", "utf8"))
 /** @type {ReadonlyArray<"nexusd" | "nexusctl">} */
 const programs = ["nexusd", "nexusctl"]
 
-/** What each program does once for its code cache: calls that get far and change nothing, to a port where nobody listens. */
-const rehearsals = {
-  nexusd: ["check", "--db", "/nowhere/nexus.db"],
-  nexusctl: ["vm", "list", "--daemon", "127.0.0.1:1"]
-}
-
-// Made aside and put in place whole: another terminal may be running, or building, the same programs.
-const made = `dist.${process.pid}.new`
-const replaced = `dist.${process.pid}.old`
+// Another terminal may run or build the same programs: dist/ is built in a new folder and replaced by two renames.
+const newDist = `dist.${process.pid}.new`
+const oldDist = `dist.${process.pid}.old`
 
 /** @type {import("esbuild").BuildOptions} */
-const common = {
+const commonOptions = {
   bundle: true,
   platform: "node",
   target: "node20",
   format: "cjs",
   charset: "ascii",
   define: { NEXUS_VERSION: JSON.stringify(version) },
-  // A script from the code cache has no loader for import(); require does as well.
+  // A script from the code cache can't use import().
   supported: { "dynamic-import": false },
   minifySyntax: true,
   minifyWhitespace: true,
@@ -51,14 +51,14 @@ const common = {
   logLevel: "warning"
 }
 
-/** What the daemon loads when it is wanted, each a bundle of its own: the docs page has 2 MB of script in it. */
-const apart = { "src/http/handlers/DocsPage.ts": "docs-page.cjs", "src/runtime/Tracing.ts": "tracing.cjs" }
+/** Modules that nexusd loads on first use. The docs page holds 2 MB of script. */
+const lazyModules = { "src/http/handlers/DocsPage.ts": "docs-page.cjs", "src/runtime/Tracing.ts": "tracing.cjs" }
 
 /** @type {import("esbuild").Plugin} */
-const leaveApart = {
-  name: "leave-apart",
+const lazyModulesPlugin = {
+  name: "lazy-modules",
   setup: ({ onResolve }) => {
-    for (const [source, outfile] of Object.entries(apart)) {
+    for (const [source, outfile] of Object.entries(lazyModules)) {
       const filter = new RegExp(`/${basename(source, ".ts")}\\.js$`)
       onResolve({ filter }, () => ({ path: `./${outfile}`, external: true }))
     }
@@ -66,33 +66,39 @@ const leaveApart = {
 }
 
 /**
- * What speaks to PostgreSQL stays out of a daemon until its first use, which a daemon with SQLite never comes to. An
- * import() in the source would not do: esbuild then wraps every module that both sides share, which starts slower.
+ * Packages for PostgreSQL, loaded on first use: a daemon with SQLite never loads them. import() in the source starts slower,
+ * since esbuild then wraps every module that both sides import.
  */
-const drivers = ["pg", "pg-connection-string", "pg-cursor"]
-/** @param {string} name */
-const onFirstUse = async (name) => {
-  const { default: driver } = await import(name)
+const lazyPackages = ["pg", "pg-connection-string", "pg-cursor"]
+
+/**
+ * The source of a module with a package's exports, which loads the package when one of them is used.
+ *
+ * @param {string} name
+ */
+const lazySource = async (name) => {
+  const { default: exported } = await import(name)
   const load = `require("./${name}.cjs")`
-  return typeof driver === "function" && Object.keys(driver).length === 0
+  return typeof exported === "function" && Object.keys(exported).length === 0
     ? `module.exports = function (...args) { return new (${load})(...args) }`
-    : Object.keys(driver)
+    : Object.keys(exported)
         .map((key) => `Object.defineProperty(exports, "${key}", { enumerable: true, get: () => ${load}.${key} })`)
         .join("\n")
 }
+
 /** @type {import("esbuild").Plugin} */
-const driversApart = {
-  name: "drivers-apart",
+const lazyPackagesPlugin = {
+  name: "lazy-packages",
   setup: ({ onLoad, onResolve }) => {
-    onResolve({ filter: new RegExp(`^(${drivers.join("|")})$`) }, ({ path }) => ({ path, namespace: "driver" }))
-    onResolve({ filter: /^/, namespace: "driver" }, ({ path }) => ({ path, external: true }))
-    onLoad({ filter: /^/, namespace: "driver" }, async ({ path }) => ({ contents: await onFirstUse(path) }))
+    onResolve({ filter: new RegExp(`^(${lazyPackages.join("|")})$`) }, ({ path }) => ({ path, namespace: "lazy" }))
+    onResolve({ filter: /^/, namespace: "lazy" }, ({ path }) => ({ path, external: true }))
+    onLoad({ filter: /^/, namespace: "lazy" }, async ({ path }) => ({ contents: await lazySource(path) }))
   }
 }
 
 /** @type {import("esbuild").Plugin} */
-const sqliteApart = {
-  name: "sqlite-apart",
+const sqlitePlugin = {
+  name: "sqlite",
   setup: ({ onResolve }) => {
     onResolve({ filter: /^better-sqlite3/ }, ({ importer, path }) =>
       importer.includes("/@effect/sql-sqlite-node/")
@@ -102,36 +108,37 @@ const sqliteApart = {
   }
 }
 
-const isNodeApi10 = Number(process.versions.napi) >= 10
-const compiled = "node_modules/better-sqlite3-node20/build/Release/better_sqlite3.node"
+/** Whether this Node.js runs better-sqlite3 13, which brings its binaries. */
+const hasNodeApi10 = Number(process.versions.napi) >= 10
+const compiledAddon = "node_modules/better-sqlite3-node20/build/Release/better_sqlite3.node"
 
-/** On a Node.js that better-sqlite3 13 does not support: compiles version 12, unless that is done. */
+/** Compiles better-sqlite3 12 for a Node.js that version 13 does not support, unless it is compiled already. */
 const compileSqlite = () => {
-  if (isNodeApi10 || existsSync(compiled)) return
+  if (hasNodeApi10 || existsSync(compiledAddon)) return
   console.error(`Compiling SQLite for Node.js ${process.versions.node}, which takes about a minute`)
   const rebuild = ["rebuild", "better-sqlite3-node20", "--ignore-scripts=false", "--foreground-scripts"]
   const { status, stdout, stderr } = spawnSync("npm", rebuild, { encoding: "utf8" })
-  if (status === 0 && existsSync(compiled)) return
+  if (status === 0 && existsSync(compiledAddon)) return
   console.error(`${stdout}${stderr}
 Error: cannot compile SQLite for Node.js ${process.versions.node}
   Install a C++ compiler, make and Python 3, or use Node.js 22.14 or later, which needs none of them`)
   process.exit(1)
 }
 
-/** better-sqlite3 13 with its binaries for every platform and, built by an older Node.js, version 12 for that one alone. */
+/** Copies better-sqlite3 13 with its binaries for all platforms and, on an older Node.js, version 12 compiled for it. */
 const copySqlite = async () => {
   /** @param {string} path */
-  const copy = (path) => cpSync(`node_modules/${path}`, `${made}/${path}`, { recursive: true })
+  const copy = (path) => cpSync(`node_modules/${path}`, `${newDist}/${path}`, { recursive: true })
   for (const part of ["package.json", "LICENSE", "lib", "prebuilds"]) copy(`better-sqlite3/${part}`)
-  if (isNodeApi10) return
+  if (hasNodeApi10) return
   for (const part of ["package.json", "LICENSE"]) copy(`better-sqlite3-node20/${part}`)
-  const folder = `${made}/better-sqlite3-node20/lib`
+  const folder = `${newDist}/better-sqlite3-node20/lib`
   await build({
-    ...common,
+    ...commonOptions,
     entryPoints: ["better-sqlite3-node20"],
     outfile: `${folder}/index.js`,
     external: ["*.node"],
-    // In place of a package that looks for the addon relative to its caller's source.
+    // Replaces the package that looks for the addon relative to its caller's source.
     plugins: [
       {
         name: "addon",
@@ -144,35 +151,35 @@ const copySqlite = async () => {
       }
     ]
   })
-  cpSync(compiled, `${folder}/better_sqlite3.node`)
+  cpSync(compiledAddon, `${folder}/better_sqlite3.node`)
 }
 
 const bundles = [
-  ...Object.entries(apart).map(([source, outfile]) => ({ entryPoints: [source], outfile })),
-  ...drivers.map((name) => ({ entryPoints: [name], outfile: `${name}.cjs`, external: ["pg-native"] })),
+  ...Object.entries(lazyModules).map(([source, outfile]) => ({ entryPoints: [source], outfile })),
+  ...lazyPackages.map((name) => ({ entryPoints: [name], outfile: `${name}.cjs`, external: ["pg-native"] })),
   {
     entryPoints: ["src/nexusd.ts"],
     outfile: "nexusd.bundle.cjs",
-    plugins: [leaveApart, driversApart, sqliteApart]
+    plugins: [lazyModulesPlugin, lazyPackagesPlugin, sqlitePlugin]
   },
-  // HttpApiClient asks every payload whether it is a FormData, and the first to name that global waits 20 ms for Node to
-  // load its fetch: in this program no payload is one.
+  // HttpApiClient tests each payload with `instanceof FormData`. The first use of that global loads Node's fetch, which
+  // takes 20 ms; nexusctl sends no FormData.
   { entryPoints: ["src/nexusctl.ts"], outfile: "nexusctl.bundle.cjs", inject: ["scripts/no-form-data.mjs"] }
 ]
 
-/** The typed client and the domain's schemas, as modules that share what they have in common. */
+/** Builds the typed client and the domain's schemas: modules that share chunks, and their types. */
 const buildLibrary = async () => {
   await build({
-    ...common,
+    ...commonOptions,
     entryPoints: ["src/http/Client.ts", ...readdirSync("src/domain").map((name) => `src/domain/${name}`)],
     outbase: "src",
-    outdir: `${made}/lib`,
+    outdir: `${newDist}/lib`,
     format: "esm",
     packages: "external",
     splitting: true,
     minifyWhitespace: false
   })
-  const tsc = ["tsc", "-p", "tsconfig.types.json", "--outDir", `${made}/types`]
+  const tsc = ["tsc", "-p", "tsconfig.types.json", "--outDir", `${newDist}/types`]
   const { status } = spawnSync("npx", tsc, { stdio: "inherit" })
   if (status !== 0) process.exit(1)
 }
@@ -187,41 +194,73 @@ const isStale = () => {
   const newest = Math.max(...[...sources, "package.json", "package-lock.json"].map(changedAt))
   const built = [
     ...programs.map((program) => `${program}.cjs`),
-    isNodeApi10 ? "better-sqlite3" : "better-sqlite3-node20"
+    hasNodeApi10 ? "better-sqlite3" : "better-sqlite3-node20"
   ]
   return built.some((path) => changedAt(`dist/${path}`) < newest)
 }
 
-const putInPlace = () => {
-  if (existsSync("dist")) renameSync("dist", replaced)
+const replaceDist = () => {
+  if (existsSync("dist")) renameSync("dist", oldDist)
   try {
-    renameSync(made, "dist")
+    renameSync(newDist, "dist")
   } catch (error) {
-    // Another build was put in place in between, of the same sources.
+    // Another build of the same sources was faster.
     if (!existsSync("dist")) throw error
   }
-  for (const folder of [made, replaced]) rmSync(folder, { recursive: true, force: true })
+  for (const folder of [newDist, oldDist]) rmSync(folder, { recursive: true, force: true })
 }
 
-const ifStale = process.argv.includes("--if-stale")
+/**
+ * Runs a program once to fill its code cache with the functions that a common command needs.
+ *
+ * @param {"nexusd" | "nexusctl"} program
+ * @param {ReadonlyArray<string>} args
+ */
+const makeCodeCache = (program, args) =>
+  new Promise((resolve) => {
+    const env = { ...process.env, NEXUS_MAKE_CODE_CACHE: "1" }
+    spawn(process.execPath, [`dist/${program}.cjs`, ...args], { env, stdio: "ignore" }).on("close", resolve)
+  })
+
+const exampleVm = {
+  id: "0b1f4b0e-4f4e-4c6e-9a57-0a4f6f8f7a11",
+  name: "web",
+  role: "work",
+  state: "created",
+  cid: 3,
+  vcpu_count: 1,
+  mem_size_mib: 128,
+  created_at: 1771425006,
+  updated_at: 1771425006
+}
+
+/** nexusd fails to open a database that does not exist; nexusctl lists the VM of a server that runs meanwhile. */
+const makeCodeCaches = async () => {
+  const server = createServer((_, response) =>
+    response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify([exampleVm]))
+  )
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", () => resolve(undefined)))
+  const address = server.address()
+  const port = typeof address === "object" ? address?.port : undefined
+  await makeCodeCache("nexusd", ["check", "--db", "/nowhere/nexus.db"])
+  await makeCodeCache("nexusctl", ["vm", "list", "--daemon", `127.0.0.1:${port}`])
+  server.close()
+}
+
+const isIfStale = process.argv.includes("--if-stale")
 compileSqlite()
-if (!ifStale || isStale()) {
-  if (!ifStale) await buildLibrary()
+if (!isIfStale || isStale()) {
+  if (!isIfStale) await buildLibrary()
   await copySqlite()
   await Promise.all(
-    bundles.map(({ outfile, ...bundle }) => build({ ...common, ...bundle, outfile: `${made}/${outfile}` }))
+    bundles.map(({ outfile, ...bundle }) => build({ ...commonOptions, ...bundle, outfile: `${newDist}/${outfile}` }))
   )
   for (const program of programs) {
-    const launcher = `${made}/${program}.cjs`
+    const launcher = `${newDist}/${program}.cjs`
     copyFileSync("scripts/launcher.cjs", launcher)
     chmodSync(launcher, 0o755)
   }
-  putInPlace()
-  // The cache remembers the path that the bundle had when it was made.
-  for (const program of programs) {
-    spawnSync(process.execPath, [`dist/${program}.cjs`, ...rehearsals[program]], {
-      env: { ...process.env, NEXUS_MAKE_CODE_CACHE: "1" },
-      stdio: "ignore"
-    })
-  }
+  replaceDist()
+  // After the rename, since the cache holds the path of the bundle.
+  await makeCodeCaches()
 }

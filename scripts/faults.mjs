@@ -1,4 +1,4 @@
-// Runs the fault tests at full scale and prints a table, promise by promise. Arguments go to vitest, such as a file's name.
+// Runs the fault tests at full scale and prints a table with a row for each promise. Passes its arguments to vitest.
 import { spawnSync } from "node:child_process"
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
@@ -6,12 +6,12 @@ import { join } from "node:path"
 
 const folder = mkdtempSync(join(tmpdir(), "nexus-faults-"))
 const report = join(folder, "report.jsonl")
-const wanted = process.argv.slice(2)
+const vitestArguments = process.argv.slice(2)
 
-// One file after the other: a fault test needs the machine to itself.
+// Files run in sequence, since fault tests load the machine.
 const { status } = spawnSync(
   "npx",
-  ["vitest", "run", "--no-file-parallelism", ...(wanted.length > 0 ? wanted : ["test/faults"])],
+  ["vitest", "run", "--no-file-parallelism", ...(vitestArguments.length > 0 ? vitestArguments : ["test/faults"])],
   { stdio: "inherit", env: { ...process.env, NEXUS_FAULTS: "full", NEXUS_FAULTS_REPORT: report } }
 )
 

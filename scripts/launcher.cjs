@@ -1,7 +1,6 @@
 #!/usr/bin/env node
-// Starts the program beside this file from V8's code cache, made when it was built: compiling the bundle takes longer
-// than all else that a short command does. Another Node.js than the builder's can't use that cache, and falls back on
-// its own, where it has one (node:module, 22.8).
+// Starts the bundle in this folder from V8's code cache, since compiling it takes most of the time of a short command.
+// The cache is made at build time, for that Node.js; another one uses its compile cache, if it has one (node:module, 22.8).
 const { existsSync, readFileSync, renameSync, writeFileSync } = require("node:fs")
 const { Script } = require("node:vm")
 
@@ -20,11 +19,11 @@ const start = () => {
   const head = "(function (exports, require, module, __filename, __dirname) {"
   const script = new Script(`${head}${readFileSync(bundle, "latin1")}\n})`, {
     filename: bundle,
-    // Columns are the bundle's own, as its source map has them.
+    // Keeps the columns of the source map.
     columnOffset: -head.length,
     ...(cachedData && { cachedData })
   })
-  // Made at the end, the cache holds the functions that a run needs, and not only those that V8 compiles at once.
+  // At exit the cache also holds the functions that V8 compiled during the run.
   if (isBuild) process.on("exit", () => save(script.createCachedData()))
   else if (script.cachedDataRejected !== false) return false
   script.runInThisContext().call(module.exports, module.exports, require, module, bundle, __dirname)

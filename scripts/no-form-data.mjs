@@ -1,2 +1,2 @@
-/** Stands in for the global of that name; see build.mjs. */
+/** Replaces the global in nexusctl; build.mjs gives the reason. */
 export class FormData {}

@@ -1,4 +1,4 @@
-// Writes the OpenAPI document to a file, from the API's definition: needs no build and no running nexusd.
+// Writes the OpenAPI document of the API's definition to a file. Needs neither dist/ nor a running nexusd.
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs"
 import { dirname } from "node:path"
 import { build } from "esbuild"

@@ -2,8 +2,8 @@
 //
 // node scripts/test-nodes.mjs [--node MAJOR]... [VITEST ARGUMENT]...
 //
-// Prints one line a version on stdout, and all else on stderr. Exit codes: 0 all passed, 77 nothing could be fetched, 1
-// anything else. Leaves Vitest's reports as test-report-node<MAJOR>.json.
+// Prints a line for each version on stdout, and everything else on stderr. Exit codes: 0 all passed, 77 no version could be
+// fetched, 1 anything else. Leaves Vitest's reports as test-report-node<MAJOR>.json.
 import { spawnSync } from "node:child_process"
 import { copyFileSync, cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
@@ -14,7 +14,7 @@ const vitestArguments = process.argv.slice(2)
 while (vitestArguments[0] === "--node") majors.push(...vitestArguments.splice(0, 2).slice(1))
 if (majors.length === 0) majors.push("22", "24", "26")
 
-/** npm's variables describe the script that runs this one. */
+/** Without the variables by which npm describes the script that runs this one. */
 const environment = Object.fromEntries(
   Object.entries(process.env).filter(
     ([name]) => !/^npm_(?:lifecycle|package|command|execpath|node_execpath|config_local_prefix)/.test(name)
@@ -22,7 +22,7 @@ const environment = Object.fromEntries(
 )
 
 /**
- * Runs a command to its end, with its output on stderr.
+ * Runs a command with its output on stderr.
  *
  * @param {string} cwd
  * @param {NodeJS.ProcessEnv} env
@@ -32,7 +32,8 @@ const succeeds = (cwd, env, [name, ...args]) =>
   spawnSync(name, args, { cwd, env, stdio: ["ignore", 2, 2] }).status === 0
 
 /**
- * The folder of a whole Node.js, from npm's registry; the newest of its major version where the registry is reached.
+ * Returns the folder of a Node.js from npm's registry: the newest of its major version, or the one fetched last if the
+ * registry can't be reached.
  *
  * @param {string} major
  */
@@ -57,7 +58,7 @@ const fetchNode = (major) => {
   return existsSync(join(kept, "bin/node")) ? kept : undefined
 }
 
-/** What a fresh clone does not have. */
+/** Whether a fresh clone has the file. */
 const isFresh = (/** @type {string} */ path) => !/^(?:\.git|node_modules|dist.*|test-report.*|.*\.tgz)$/.test(path)
 
 /** @param {string} major */
