@@ -56,7 +56,7 @@ describe.concurrent("nexusctl's command line", () => {
     })
   }
 
-  it("takes -ojson, -o=json, -o json, --output=json, --output json", async () => {
+  it("accepts -ojson, -o=json, -o json, --output=json, --output json", async () => {
     for (const spelling of [["-ojson"], ["-o=json"], ["-o", "json"], ["--output=json"], ["--output", "json"]]) {
       const { code, stdout } = await run("status", ...spelling)
       expect(JSON.parse(stdout), spelling.join(" ")).toMatchObject({ status: "ok" })
@@ -64,14 +64,14 @@ describe.concurrent("nexusctl's command line", () => {
     }
   })
 
-  it("shows help after options with =, and in a cluster of short ones not by accident", async () => {
+  it("shows help after options with =", async () => {
     const help = await run("vm", "list", "--help")
     expect(await run("vm", "list", "--daemon=x", "--role=work", "--help")).toEqual(help)
     expect(await run("--daemon=x", "--help")).toEqual(await run("--help"))
     expect(help.stdout).toContain("--completions bash | zsh | fish")
   })
 
-  it("deletes a VM that is called like an option only when it is confirmed", async () => {
+  it("deletes a VM named like an option only with --yes before --", async () => {
     expect(await run("vm", "delete", "--", "--yes")).toEqual({
       code: 1,
       stdout: "",
@@ -88,7 +88,7 @@ describe.concurrent("nexusctl's command line", () => {
   })
 
   for (const word of ["--help", "--version", "--completions", "--wizard", "-h", "vm", "true", "-o"]) {
-    it(`takes ${word} after -- for a name`, async () => {
+    it(`reads ${word} after -- as a name`, async () => {
       expect(await run("vm", "inspect", "--", word)).toEqual({
         code: 4,
         stdout: "",

@@ -15,7 +15,7 @@ import { createVm, listVms } from "../support/VmCalls.js"
 
 const { version } = JSON.parse(readFileSync("package.json", "utf8"))
 
-/** A command line as one types it; a list where a word holds a blank. */
+/** A command line; a list if a word contains a blank. */
 type Line = string | ReadonlyArray<string>
 const words = (line: Line) => (typeof line === "string" ? line.split(" ").filter((word) => word !== "") : line)
 
@@ -42,7 +42,7 @@ const notRunning = `The daemon does not appear to be running.
 const unreachable = (address: string, reason = notRunning) =>
   failed(3, `Error: cannot connect to Nexus daemon at ${address}\n  ${reason}\n`)
 
-/** Serves TCP for as long as the test runs; gives back the address. */
+/** Serves TCP until the test ends; returns the address. */
 const listen = async (server: Net.Server, atEnd: (dispose: () => void) => void): Promise<string> => {
   const sockets = new Set<Net.Socket>()
   server.on("connection", (socket) => {
@@ -264,7 +264,7 @@ describe.concurrent("how nexusctl fails", () => {
   })
 
   for (const name of ["a/b?c", "a b", "..", "100%", "%2F", "naïve", "#"]) {
-    it(`exit 4: a name is asked for as it is written: ${name}`, async () => {
+    it(`exit 4: a name is percent-encoded: ${name}`, async () => {
       expect(await against(home, daemon)(["vm", "inspect", name])).toEqual(failed(4, `Error: VM "${name}" not found\n`))
     })
   }
@@ -288,7 +288,7 @@ describe.concurrent("how nexusctl fails", () => {
 
   it("exit 1: delete without --yes, and the VM stays", async () => {
     await createVm(daemon, "stays")
-    // Nobody is asked, so no answer counts.
+    // There is no prompt, so stdin is ignored.
     const options: Options = { env: { NEXUS_DAEMON: daemon.address }, stdin: { text: "yes\n" } }
     expect(await run(home, "vm delete stays", options)).toEqual(
       failed(
@@ -301,7 +301,7 @@ describe.concurrent("how nexusctl fails", () => {
     expect((await call(daemon, "GET", "/v1/vms/stays")).status).toBe(200)
   })
 
-  it("exit 3: nobody listens", async () => {
+  it("exit 3: nothing listens at the address", async () => {
     for (const line of ["status", "vm list", "vm create x", "vm inspect x", "vm delete x --yes"]) {
       expect(await against(home, { address: nobody })(line)).toEqual(unreachable(nobody))
     }
@@ -442,8 +442,8 @@ describe.concurrent("how nexusctl fails", () => {
   })
 })
 
-describe.concurrent("what nexusctl takes for a usage error", () => {
-  /** Nothing listens there, and nothing is asked: the line itself is wrong. */
+describe.concurrent("usage errors of nexusctl", () => {
+  /** No request is sent: the line itself is wrong. */
   const home = makeHome(afterAll)
 
   const rows: ReadonlyArray<readonly [line: Line, help: string, ...says: ReadonlyArray<string>]> = [
@@ -527,11 +527,11 @@ describe.concurrent("where nexusctl looks for the daemon", () => {
   })
   const found = (address: string) => ({ code: 0, stderr: "", address })
 
-  it("is 127.0.0.1:9600 when nothing is said", async ({ onTestFinished }) => {
+  it("is 127.0.0.1:9600 by default", async ({ onTestFinished }) => {
     expect(tried(await run(makeHome(onTestFinished), "version"))).toEqual(found("127.0.0.1:9600"))
   })
 
-  it("is the settings' key daemon, which NEXUS_DAEMON beats, which --daemon beats", async ({ onTestFinished }) => {
+  it("has the precedence --daemon > NEXUS_DAEMON > daemon in the settings", async ({ onTestFinished }) => {
     const home = makeHome(onTestFinished)
     home.write("config/nexusctl/config.yaml", 'daemon: "127.0.0.1:2"\n')
     const env = { NEXUS_DAEMON: "127.0.0.1:3" }
@@ -576,7 +576,7 @@ describe.concurrent("where nexusctl looks for the daemon", () => {
     })
   }
 
-  it("may be said in a file whose name is a command's", async ({ onTestFinished }) => {
+  it("can be set in a file with the name of a command", async ({ onTestFinished }) => {
     const home = makeHome(onTestFinished)
     for (const name of ["vm", "status", "list"]) home.write(name, 'daemon: "127.0.0.1:2"\n')
     expect(tried(await run(home, "--config vm version"))).toEqual(found("127.0.0.1:2"))
@@ -670,7 +670,7 @@ describe.concurrent("where nexusctl looks for the daemon", () => {
     await expectRefused(home, "vm list", file, "permission denied")
   })
 
-  it("takes ~/ in an option for the home folder", async ({ onTestFinished }) => {
+  it("expands ~/ in options", async ({ onTestFinished }) => {
     const home = makeHome(onTestFinished)
     home.write("other.yaml", 'daemon: "127.0.0.1:2"\n')
     expect(tried(await run(home, "version --config=~/other.yaml"))).toEqual(found("127.0.0.1:2"))
@@ -702,7 +702,7 @@ describe.concurrent("the token that nexusctl sends", () => {
     }
   })
 
-  it("exit 1: none at all and a wrong one are told apart", async ({ onTestFinished }) => {
+  it("exit 1: a missing and a wrong token have different messages", async ({ onTestFinished }) => {
     const home = makeHome(onTestFinished)
     const { code, stdout } = await start(home, process.execPath, [programs.nexusd, "token", "new", "token"]).ended
     expect({ code, stdout }).toMatchObject({ code: 0, stdout: expect.stringContaining(join(home.path, "token")) })
@@ -832,7 +832,7 @@ describe.concurrent("nexusctl's help", () => {
     })
   }
 
-  it("wins over the rest of the line", async () => {
+  it("has precedence over the rest of the line", async () => {
     const help = await run(home, "vm create --help")
     expect(await run(home, "vm create Bad_Name --vcpu 99 --help")).toEqual(help)
   })
@@ -851,7 +851,7 @@ describe.concurrent("nexusctl's help", () => {
 })
 
 describe.concurrent("nexusctl's streams", () => {
-  it("may be closed by the reader at any time", async ({ onTestFinished }) => {
+  it("can be closed by the reader at any time", async ({ onTestFinished }) => {
     const home = makeHome(onTestFinished)
     const daemon = await startDaemon(home)
     await Promise.all(Array.from({ length: 20 }, (_, count) => createVm(daemon, `vm-${count}`)))
