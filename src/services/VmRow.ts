@@ -1,6 +1,7 @@
 import * as Schema from "effect/Schema"
 import * as SchemaAST from "effect/SchemaAST"
 import { Vm } from "../domain/Vm.js"
+import type { VmPage } from "../domain/VmQuery.js"
 
 const properties = SchemaAST.getPropertySignatures(Vm.ast).map(({ isOptional, name, type }) => ({
   name: String(name),
@@ -35,4 +36,14 @@ export const toVm = (row: VmRow): Vm => {
   const record: Record<string, unknown> = {}
   for (const { name } of properties) if (values[name] !== null) record[name] = values[name]
   return isVm(record) ? record : decode(record)
+}
+
+/** A row with its position among the rows of one `created_at`. A type, since pg needs an index signature. */
+export type VmPageRow = VmRow & { readonly sequence: number }
+
+/** A page of the first `limit` rows; a row beyond them shows that there is a next page. */
+export const toPage = (rows: ReadonlyArray<VmPageRow>, limit: number): VmPage => {
+  const last = rows.length > limit ? rows[limit - 1] : undefined
+  const vms = rows.slice(0, limit).map(toVm)
+  return { vms, next: last && { created_at: Number(last.created_at), sequence: last.sequence } }
 }

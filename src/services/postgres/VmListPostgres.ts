@@ -3,7 +3,7 @@ import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import type { StoreUnavailable } from "../../domain/Errors.js"
 import type { VmPageQuery, VmSelection } from "../../domain/VmQuery.js"
-import { columns, toVm, type VmRow } from "../VmRow.js"
+import { columns, toPage, type VmPageRow } from "../VmRow.js"
 import type { VmStore } from "../VmStore.js"
 import type { Statement } from "./PostgresConnection.js"
 import type { PostgresDatabase } from "./PostgresDatabase.js"
@@ -42,7 +42,6 @@ const selectStatement = (kind: string, selected: string, selection: VmSelection,
 }
 
 const pageColumns = [...columns, "inserted AS sequence"].join(", ")
-type PageRow = VmRow & { readonly sequence: number }
 
 const jsonColumn = `${recordJson} AS json`
 type JsonRow = { readonly json: string }
@@ -55,14 +54,9 @@ export const make = ({
   snapshot
 }: PostgresDatabase["Type"]): Pick<VmStore["Type"], "list" | "listJson"> => {
   const list = (query: VmPageQuery) =>
-    Effect.map(executeOrUnavailable<PageRow>(selectStatement("page", pageColumns, query, query.limit + 1)), (rows) => {
-      const page = rows.slice(0, query.limit)
-      const last = rows.length > query.limit ? page.at(-1) : undefined
-      return {
-        vms: page.map(({ sequence: _, ...row }) => toVm(row)),
-        next: last && { created_at: Number(last.created_at), sequence: last.sequence }
-      }
-    })
+    Effect.map(executeOrUnavailable<VmPageRow>(selectStatement("page", pageColumns, query, query.limit + 1)), (rows) =>
+      toPage(rows, query.limit)
+    )
 
   /** A list of any length in chunks, read with a server-side cursor from one snapshot. */
   const stream = (selection: VmSelection): Stream.Stream<Uint8Array, StoreUnavailable> =>

@@ -4,7 +4,7 @@ import * as Stream from "effect/Stream"
 import type { StoreUnavailable } from "../../domain/Errors.js"
 import type { VmCursor, VmPageQuery, VmSelection } from "../../domain/VmQuery.js"
 import { yieldToEventLoop } from "../../runtime/EventLoop.js"
-import { columns, toVm, type VmRow } from "../VmRow.js"
+import { columns, toPage, type VmPageRow } from "../VmRow.js"
 import type { VmListJson, VmStore } from "../VmStore.js"
 import type { Database } from "./Database.js"
 import type { Query } from "./SqliteConnection.js"
@@ -51,10 +51,6 @@ const hasMore = (selection: VmSelection): Query => {
 
 const pageColumns = [...columns, "rowid AS sequence"].join(", ")
 
-interface PageRow extends VmRow {
-  readonly sequence: number
-}
-
 /** Records as JSON text between `open` and `close`, preceded by `separator` unless there are none. */
 const chunk = (open: string, separator: string, close: string, [records, values]: Query): Query => [
   `SELECT CAST(? || coalesce(? || group_concat(json, ','), '') || ? AS BLOB) AS json FROM (${records})`,
@@ -80,13 +76,7 @@ export const make = ({ read, snapshot }: Database["Type"]): Pick<VmStore["Type"]
   const list = (query: VmPageQuery) =>
     Effect.gen(function* () {
       const plan = yield* planFor(query)
-      const rows = yield* read<PageRow>(newestFirst(pageColumns, query, plan, query.limit + 1))
-      const page = rows.slice(0, query.limit)
-      const last = rows.length > query.limit ? page.at(-1) : undefined
-      return {
-        vms: page.map(({ sequence: _, ...row }) => toVm(row)),
-        next: last && { created_at: Number(last.created_at), sequence: last.sequence }
-      }
+      return toPage(yield* read<VmPageRow>(newestFirst(pageColumns, query, plan, query.limit + 1)), query.limit)
     })
 
   /** A list of any length in chunks, read from one snapshot. */
