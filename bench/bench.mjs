@@ -95,7 +95,7 @@ for (const { path, details } of rows.filter((row) => flags.postgres || !isMet(ro
 if (flags.postgres) console.log(`\n${postgresGrowthTable(postgresGrowth)}`)
 
 if (!flags.quick && !flags.postgres) {
-  const docs = new URL("../docs", import.meta.url)
+  const docs = new URL("../docs/", import.meta.url)
   const minutes = performance.now() / 60_000
   writeFileSync(
     new URL("benchmarks.md", docs),

@@ -19,10 +19,12 @@ const readJson = (path) => JSON.parse(readFileSync(new URL(`../${path}`, import.
 
 /** @returns {ReadonlyArray<readonly [what: string, value: string]>} */
 export const machine = () => {
-  const { dependencies, version } = readJson("package.json")
-  const packages = Object.keys(dependencies).map(
-    (name) => `${name} ${readJson(`node_modules/${name}/package.json`).version}`
-  )
+  const { dependencies, devDependencies, version } = readJson("package.json")
+  // The programs are bundles, so most of what is in them are development dependencies.
+  const packages = Object.keys({ ...dependencies, ...devDependencies })
+    .filter((name) => /^(@effect\/(?!vitest)|effect$|better-sqlite3$|pg$|yaml$)/.test(name))
+    .sort()
+    .map((name) => `${name} ${readJson(`node_modules/${name}/package.json`).version}`)
   const database = new Sqlite(":memory:")
   const sqlite = database.prepare("SELECT sqlite_version() AS version").get()?.["version"]
   database.close()
