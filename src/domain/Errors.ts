@@ -20,10 +20,42 @@ export class Conflict extends Schema.TaggedError<Conflict>("nexus/Conflict")("Co
   static noFreeCid() {
     return new Conflict({ message: "no free CID" })
   }
-  static running(name: string) {
-    return new Conflict({ message: `cannot delete VM '${name}': VM is running, stop it first` })
+  /** `action` is `delete` or `update`. */
+  static running(action: "delete" | "update", name: string) {
+    return new Conflict({ message: `cannot ${action} VM '${name}': VM is running, stop it first` })
+  }
+  static beingStarted(name: string) {
+    return new Conflict({ message: `VM '${name}' is being started` })
+  }
+  static alreadyRunning(name: string) {
+    return new Conflict({ message: `VM '${name}' is already running` })
+  }
+  static notRunning(name: string) {
+    return new Conflict({ message: `VM '${name}' is not running` })
+  }
+  static cannotStart(name: string, reason: string) {
+    return new Conflict({ message: `cannot start VM '${name}': ${reason}` })
+  }
+  /** The VM belongs to another host's daemon. */
+  static onHost(name: string, host: string) {
+    return new Conflict({ message: `VM '${name}' is on host '${host}': ask that host's nexusd` })
   }
 }
+
+/** The VMM ended or refused before the guest ran; `message` has its own words. The VM's state is `failed`. */
+export class StartFailed extends Schema.TaggedError<StartFailed>("nexus/StartFailed")("StartFailed", {
+  message: errorMessage
+}) {}
+
+/** No VMM program, or no /dev/kvm that this user may use; `message` says what to install. The VM's state stays. */
+export class VmmUnavailable extends Schema.TaggedError<VmmUnavailable>("nexus/VmmUnavailable")("VmmUnavailable", {
+  message: errorMessage
+}) {}
+
+/** The VM reached none of the states in time. */
+export class WaitTimeout extends Schema.TaggedError<WaitTimeout>("nexus/WaitTimeout")("WaitTimeout", {
+  message: errorMessage
+}) {}
 
 /** The store does not answer: locked, full, gone or broken. Nothing was changed; the cause is in the log. */
 export class StoreUnavailable extends Schema.TaggedError<StoreUnavailable>("nexus/StoreUnavailable")(

@@ -2,12 +2,13 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as SchemaAST from "effect/SchemaAST"
 import { boundedInt, literals, preview, strict, wholeNumber } from "./Schemas.js"
+import { VmConfigJson } from "./VmConfig.js"
 
 /** What a VM is for: an entry point, a private office for an agent, or a service others share. */
 export const VmRole = literals(["portal", "work", "service"], "What the VM is for")
 export type VmRole = typeof VmRole.Type
 
-/** Where a VM is in its life. Records are born `created`; nothing moves them on before Firecracker is driven. */
+/** Where a VM is in its life: docs/lifecycle.md has the transitions. */
 export const VmState = literals(["created", "running", "stopped", "crashed", "failed"], "Where the VM is in its life")
 export type VmState = typeof VmState.Type
 
@@ -56,17 +57,30 @@ const withDefault = <A extends string | number, I>(schema: Schema.Schema<A, I>, 
     default: () => value
   }).pipe(Schema.withConstructorDefault(() => value))
 
+const text = (description: string) => Schema.String.annotations({ description })
+const ifSet = <A, I>(schema: Schema.Schema<A, I>) => Schema.optionalWith(schema, { exact: true })
+
 /** What a caller says of a VM to be created. `CreateVm.make({ name })` fills in the defaults. */
 export const CreateVm = Schema.Struct({
   name: VmName,
   role: withDefault(VmRole, createDefaults.role),
   vcpu_count: withDefault(VcpuCount, createDefaults.vcpu_count),
-  mem_size_mib: withDefault(MemSizeMib, createDefaults.mem_size_mib)
+  mem_size_mib: withDefault(MemSizeMib, createDefaults.mem_size_mib),
+  config_json: ifSet(VmConfigJson)
 }).annotations({ identifier: "CreateVm", description: "A VM to create", parseOptions: strict })
 export type CreateVm = typeof CreateVm.Type
 
-const text = (description: string) => Schema.String.annotations({ description })
-const ifSet = <A, I>(schema: Schema.Schema<A, I>) => Schema.optionalWith(schema, { exact: true })
+/** A change of a record: what is left out stays. */
+export const UpdateVm = Schema.Struct({
+  name: ifSet(VmName),
+  role: ifSet(VmRole),
+  vcpu_count: ifSet(VcpuCount),
+  mem_size_mib: ifSet(MemSizeMib),
+  config_json: ifSet(
+    Schema.NullOr(VmConfigJson).annotations({ description: "The configuration, as in CreateVm; null removes it" })
+  )
+}).annotations({ identifier: "UpdateVm", description: "The fields of a VM to change", parseOptions: strict })
+export type UpdateVm = typeof UpdateVm.Type
 
 /** The id of a VM record, which a store generates. Other daemons' records may have another form than a UUID. */
 export const VmId = text("UUID v4, given at creation").pipe(Schema.brand("VmId"))
@@ -97,11 +111,13 @@ export const Vm = Schema.Struct({
   updated_at: wholeNumber("When the record last changed, in seconds since the epoch"),
   started_at: ifSet(wholeNumber("When the VM last started, in seconds since the epoch")),
   stopped_at: ifSet(wholeNumber("When the VM last stopped, in seconds since the epoch")),
-  pid: ifSet(wholeNumber("Process id of the VM's Firecracker")),
-  socket_path: ifSet(text("Path of Firecracker's API socket")),
+  pid: ifSet(wholeNumber("Process id of the VMM, the process that runs the VM")),
+  socket_path: ifSet(text("Path of the VMM's control socket: Firecracker's API or QEMU's QMP")),
   uds_path: ifSet(text("Path of the vsock device's Unix socket on the host")),
   console_log_path: ifSet(text("Path of the guest's console log")),
-  config_json: ifSet(text("The Firecracker configuration, as JSON text"))
+  config_json: ifSet(text("The Firecracker configuration, as JSON text")),
+  vmm: ifSet(text("The program that runs the VM: firecracker or qemu. Set while the VM runs")),
+  host: ifSet(text("The host whose daemon started the VM last, on PostgreSQL"))
 }).annotations({
   identifier: "Vm",
   // What a newer daemon adds is passed on.
@@ -125,7 +141,7 @@ export type Vm = typeof Vm.Type
 
 /** The record of a VM that is created now; `now` is in seconds since the epoch. */
 export const newVm = (
-  { mem_size_mib, name, role, vcpu_count }: CreateVm,
+  { config_json, mem_size_mib, name, role, vcpu_count }: CreateVm,
   id: string,
   cid: number,
   now: number
@@ -138,5 +154,6 @@ export const newVm = (
   vcpu_count,
   mem_size_mib,
   created_at: now,
-  updated_at: now
+  updated_at: now,
+  ...(config_json !== undefined && { config_json })
 })

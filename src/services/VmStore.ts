@@ -1,12 +1,20 @@
 import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
+import type * as Either from "effect/Either"
 import type * as Stream from "effect/Stream"
 import type { Conflict, NotFound, StoreUnavailable } from "../domain/Errors.js"
-import type { CreateVm, Vm } from "../domain/Vm.js"
+import type { CreateVm, UpdateVm, Vm } from "../domain/Vm.js"
 import type { VmPage, VmPageQuery, VmSelection } from "../domain/VmQuery.js"
+import type { VmChange, VmWithRun } from "../domain/VmRun.js"
 
 /** A JSON array of `Vm` in UTF-8: one buffer for up to 1,000 records, else a stream of chunks of 1,000 records each. */
 export type VmListJson = Uint8Array | Stream.Stream<Uint8Array, StoreUnavailable>
+
+/** A record and its run before and after a transition; the same object twice if nothing changed. */
+export interface VmTransition {
+  readonly before: VmWithRun
+  readonly after: VmWithRun
+}
 
 /**
  * The inventory of VM records.
@@ -41,7 +49,37 @@ export class VmStore extends Context.Tag("nexus/VmStore")<
     /** Returns the record with that id, in any case, or else with that name. Fails with `NotFound`. */
     readonly get: (nameOrId: string) => Effect.Effect<Vm, NotFound | StoreUnavailable>
 
-    /** Deletes the record that `get` returns. Fails with `Conflict` if the VM is running. */
-    readonly delete: (nameOrId: string) => Effect.Effect<void, NotFound | Conflict | StoreUnavailable>
+    /**
+     * Changes the fields of the record that `get` returns. What changes nothing succeeds, and leaves `updated_at`.
+     *
+     * Fails with `Conflict` when the new name is taken, while the VM is being started, and for any field but `role` while it
+     * runs.
+     */
+    readonly update: (nameOrId: string, update: UpdateVm) => Effect.Effect<Vm, NotFound | Conflict | StoreUnavailable>
+
+    /** Deletes the record that `get` returns. Fails with `Conflict` while the VM runs or is being started. */
+    readonly delete: (nameOrId: string) => Effect.Effect<Vm, NotFound | Conflict | StoreUnavailable>
+
+    /**
+     * Reads the record that `get` returns with its run, and writes what `decide` makes of both, in one transaction. `decide`
+     * is one of `VmTransition`'s; it may be called several times. `others` are the runs of all other VMs where
+     * `withOthers` is set, else empty; transitions with `withOthers` run one after the other.
+     *
+     * Fails with what `decide` fails with. After `StoreUnavailable` the change may have been made.
+     */
+    readonly transition: <E>(
+      nameOrId: string,
+      decide: (current: VmWithRun, others: ReadonlyArray<VmWithRun>) => Either.Either<VmChange | undefined, E>,
+      options?: { readonly withOthers: boolean }
+    ) => Effect.Effect<VmTransition, E | NotFound | StoreUnavailable>
+
+    /** The record that `get` returns, with its run. */
+    readonly getWithRun: (nameOrId: string) => Effect.Effect<VmWithRun, NotFound | StoreUnavailable>
+
+    /** Every record that has a run, or whose state is `running`. */
+    readonly running: Effect.Effect<ReadonlyArray<VmWithRun>, StoreUnavailable>
+
+    /** A UUID that names this database, made when first asked for. Stands in `settings` as `database.id`. */
+    readonly databaseId: Effect.Effect<string, StoreUnavailable>
   }
 >() {}
