@@ -2,6 +2,7 @@ import type { ChildProcess } from "node:child_process"
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { dirname, join } from "node:path"
+import { killVmms } from "./VmmProcesses.js"
 
 /** A variable that is set to `undefined` is removed. */
 export type Environment = Readonly<Record<string, string | undefined>>
@@ -23,6 +24,7 @@ const homes = new Set<Home>()
 process.on("exit", () => {
   for (const { children, path } of homes) {
     for (const child of children) child.kill("SIGKILL")
+    killVmms({ path })
     rmSync(path, { recursive: true, force: true })
   }
 })
@@ -33,7 +35,7 @@ const kill = (child: ChildProcess) =>
     child.kill("SIGKILL")
   })
 
-/** Makes a home in a temporary folder. At the end its processes are killed and the folder is removed. */
+/** Makes a home in a temporary folder. At the end its processes and VMs are killed and the folder is removed. */
 export const makeHome = (atEnd: AtEnd): Home => {
   const path = mkdtempSync(join(tmpdir(), "nexus-home-"))
   const home: Home = {
@@ -57,7 +59,8 @@ export const makeHome = (atEnd: AtEnd): Home => {
   homes.add(home)
   atEnd(async () => {
     await Promise.all(Array.from(home.children, kill))
-    rmSync(path, { recursive: true, force: true })
+    killVmms(home)
+    rmSync(path, { recursive: true, force: true, maxRetries: 5 })
     homes.delete(home)
   })
   return home
