@@ -675,6 +675,17 @@ describe("query parameters", () => {
   )
 
   it.live(
+    "are named when they are given more than once",
+    over(
+      Effect.gen(function* () {
+        const body = expectFailure(yield* ask({ path: "/v1/vms?limit=5&limit=6&role=work&role=work&state=gone" }), 400)
+        expect(body["error"]).toContain("role: given more than once; state: expected one of")
+        expect(body["error"]).toContain("limit: given more than once")
+      })
+    )
+  )
+
+  it.live(
     "filter in any order, and an empty query does not",
     over(
       Effect.gen(function* () {

@@ -24,14 +24,18 @@ const contentSecurityPolicy = (html: string): string => {
   ].join("; ")
 }
 
-const page = (path: string, response: Effect.Effect<HttpResponse<never>>): Route => ({
+const page = (
+  path: string,
+  response: Effect.Effect<HttpResponse<never>>,
+  { isPublic }: Pick<Route, "isPublic"> = { isPublic: false }
+): Route => ({
   method: "GET",
   path,
   hasUrlParams: false,
   payload: "none",
   defaultStatus: 200,
   isUninterruptible: false,
-  isPublic: path === "/",
+  isPublic,
   handle: () => response
 })
 
@@ -63,7 +67,7 @@ const startPage = html(
 
 /** A start page, the OpenAPI document, and a page to read it and try the calls, with nothing fetched from elsewhere. */
 export const docs: ReadonlyArray<Route> = [
-  page("/", Effect.succeed(startPage)),
+  page("/", Effect.succeed(startPage), { isPublic: true }),
   page(
     "/openapi.json",
     Effect.map(documents, ({ openApi }) => HttpResponse.bytes("application/json", openApi()))

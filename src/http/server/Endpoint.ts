@@ -21,13 +21,21 @@ export interface EndpointHandler {
 /** Maximum number of issues reported. */
 const maxIssues = 20
 
-/** An error that names each bad field. */
-const badRequest = ({ issue }: ParseResult.ParseError) => {
+type Part = keyof RouteInput
+
+const issueMessage = ({ _tag, message, path }: ParseResult.ArrayFormatterIssue, part: Part, input: RouteInput) => {
+  if (path.length === 0) return _tag === "Type" ? "expected a JSON object" : message
+  const isRepeated = part === "urlParams" && path.length === 1 && Array.isArray(input.urlParams[String(path[0])])
+  return isRepeated && _tag !== "Unexpected" ? "given more than once" : message
+}
+
+/** An error that names each bad field of a part of the request. */
+const badRequest = ({ issue }: ParseResult.ParseError, part: Part, input: RouteInput) => {
   const issues = ParseResult.ArrayFormatter.formatIssueSync(issue)
     .slice(0, maxIssues)
-    .map(({ _tag, message, path }) => ({
-      path: truncate(path.map(String).join("."), 80),
-      message: _tag === "Type" && path.length === 0 ? "expected a JSON object" : truncate(message, 300)
+    .map((issue) => ({
+      path: truncate(issue.path.map(String).join("."), 80),
+      message: truncate(issueMessage(issue, part, input), 300)
     }))
   const lines = issues.map(({ message, path }) => (path === "" ? message : `${path}: ${message}`))
   return new BadRequest({ message: lines.join("; "), issues })
@@ -46,8 +54,6 @@ const assertSupported = ({ endpoint, middleware, payloads, successes }: Reflecte
     if (isPresent) throw new Error(`endpoint ${endpoint.name} has ${what}, which this server does not support`)
   }
 }
-
-type Part = keyof RouteInput
 
 const decoder = <A>(part: Part, schema: Option.Option<Schema.Schema<A, unknown>>) =>
   Option.isNone(schema) ? [] : [{ part, decode: Schema.decodeUnknownEither(schema.value) }]
@@ -91,7 +97,7 @@ export const toRoute = (reflected: ReflectedEndpoint, handler: EndpointHandler):
       const request: Partial<Record<Part, unknown>> = {}
       for (const { decode, part } of decoders) {
         const decoded = decode(input[part])
-        if (decoded._tag === "Left") return badRequest(decoded.left)
+        if (decoded._tag === "Left") return badRequest(decoded.left, part, input)
         request[part] = decoded.right
       }
       return Effect.map(handle(request), toResponse)

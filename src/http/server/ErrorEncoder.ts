@@ -40,10 +40,8 @@ const isHttpError = Schema.is(Schema.Union(...Object.values(HttpErrors)))
 export type ErrorEncoder = (error: unknown) => EncodedError | undefined
 
 /** An encoder of the errors that this server sends by itself and of those that a definition declares. */
-export const makeErrorEncoder = (
-  declared: ReadonlyArray<readonly [status: number, ast: SchemaAST.AST]>
-): ErrorEncoder => {
-  const encoders = declared.map(([status, ast]) => {
+export const makeErrorEncoder = (statuses: ReadonlyMap<SchemaAST.AST, number>): ErrorEncoder => {
+  const encoders = Array.from(statuses, ([ast, status]) => {
     const schema = Schema.make<object, object>(ast)
     return { status, isInstance: Schema.is(schema), encode: Schema.encodeSync(schema) }
   })

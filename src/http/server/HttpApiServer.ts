@@ -105,20 +105,21 @@ export const layer = <Id extends string, Groups extends HttpApiGroup.HttpApiGrou
     Effect.gen(function* () {
       const context = yield* Effect.context<HttpApiGroup.HttpApiGroup.ToService<Id, Groups>>()
       const endpoints: Array<Route> = []
-      const errors: Array<readonly [number, SchemaAST.AST]> = []
+      // Endpoints share errors.
+      const errorStatuses = new Map<SchemaAST.AST, number>()
       const onEndpoint = (reflected: ReflectedEndpoint) => {
         const { endpoint, group } = reflected
         const handler = Context.unsafeGet(context, groupTag(api.identifier, group.identifier)).get(endpoint.name)
         if (handler === undefined) throw new Error(`endpoint ${endpoint.name} has no handler`)
         endpoints.push(toRoute(reflected, handler))
         for (const [status, { ast }] of reflected.errors) {
-          if (Option.isSome(ast)) errors.push([status, ast.value])
+          if (Option.isSome(ast)) errorStatuses.set(ast.value, status)
         }
       }
       HttpApi.reflect(api, { onGroup: () => {}, onEndpoint })
       const all = [...endpoints, ...routes]
       const publicPaths = new Set(all.filter(({ isPublic }) => isPublic).map(({ path }) => path))
-      const handler = yield* RequestHandler.make(all, makeErrorEncoder(errors), { isTraced })
+      const handler = yield* RequestHandler.make(all, makeErrorEncoder(errorStatuses), { isTraced })
       return { address: yield* listen(handler, address, { ...options, publicPaths }) }
     })
   )

@@ -3,11 +3,11 @@ import type { SqlError } from "@effect/sql/SqlError"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import type * as Scope from "effect/Scope"
 import type { StoreUnavailable } from "../../domain/Errors.js"
 import { DatabaseOpenError } from "../DatabaseOpenError.js"
 import { scopedPermits } from "../ScopedPermits.js"
 import { StoreHealth } from "../StoreHealth.js"
+import type { DatabaseAccess, Read } from "./DatabaseAccess.js"
 import { fileIdentity } from "./DatabaseFiles.js"
 import { fileGuards } from "./FileGuards.js"
 import { checkpointWhenFull } from "./FullDisk.js"
@@ -19,26 +19,8 @@ import { openReadOnly, type Query, type Run, reserveExecutor, transaction } from
 import { isSqlError, toUnavailable } from "./SqliteErrors.js"
 import * as SqliteHealth from "./SqliteHealth.js"
 
-/** Runs a query and returns its rows. Fails if the file was truncated. */
-type Read = <A>(query: Query) => Effect.Effect<ReadonlyArray<A>, StoreUnavailable>
-
 /** The SQLite database of this daemon, checked, with the current schema. */
-export class Database extends Context.Tag("nexus/Database")<
-  Database,
-  {
-    /** Reads the last commit. */
-    readonly read: Read
-    /**
-     * Runs a change in a transaction that holds the write lock from its start; concurrent changes share it. Success means
-     * that the change is durable. A change that fails must fail before it writes.
-     */
-    readonly write: <A, E>(
-      change: (run: Run) => Effect.Effect<A, E | SqlError>
-    ) => Effect.Effect<A, Exclude<E, SqlError> | StoreUnavailable>
-    /** A snapshot as of its first query, until the scope closes. At most 4 exist; further ones wait up to 4 s. */
-    readonly snapshot: Effect.Effect<Read, StoreUnavailable, Scope.Scope>
-  }
->() {}
+export class Database extends Context.Tag("nexus/Database")<Database, DatabaseAccess>() {}
 
 /** Each snapshot is a connection, and keeps the write-ahead log from being reset. */
 const maxSnapshots = 4

@@ -4,7 +4,7 @@ import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { DatabaseStatus } from "../../domain/Health.js"
 import type { StoreHealth } from "../StoreHealth.js"
-import type { Database } from "./Database.js"
+import type { DatabaseAccess } from "./DatabaseAccess.js"
 import type { Query } from "./SqliteConnection.js"
 import { isBusy, isSqlError } from "./SqliteErrors.js"
 
@@ -45,7 +45,7 @@ export const make = (path: string) => {
   let didWriteFail = false
 
   /** Takes the write lock. Writes only after a failed write or with little free space, since a write costs a sync. */
-  const assertWritable = (write: Database["Type"]["write"]) =>
+  const assertWritable = (write: DatabaseAccess["write"]) =>
     Effect.suspend(() =>
       didWriteFail || !seemsWritable(path)
         ? Effect.zipRight(
@@ -62,10 +62,7 @@ export const make = (path: string) => {
         if (isSqlError(error) && !isBusy(error)) didWriteFail = true
       }),
     /** Fails if reads fail, over the reader's connection or a new one as for long lists, or if writes fail. */
-    check: (
-      { read, write }: Database["Type"],
-      openSnapshot: Database["Type"]["snapshot"]
-    ): StoreHealth["Type"]["check"] =>
+    check: ({ read, write }: DatabaseAccess, openSnapshot: DatabaseAccess["snapshot"]): StoreHealth["Type"]["check"] =>
       Effect.gen(function* () {
         yield* Effect.scoped(Effect.flatMap(openSnapshot, (readSnapshot) => readSnapshot(sizes)))
         const [row] = yield* read<object>(sizes)
