@@ -77,7 +77,7 @@ describe.concurrent("nexusctl's command line", () => {
       stdout: "",
       stderr:
         "Error: refusing to delete VM without confirmation\n" +
-        "  Run with --yes to skip confirmation: nexusctl vm delete --yes --yes\n"
+        "  Run with --yes to skip confirmation: nexusctl vm delete --yes -- --yes\n"
     })
     expect(await run("vm", "delete", "--yes", "--", "--yes")).toMatchObject({ code: 4 })
     await createVm(daemon, "after-dashes")

@@ -126,10 +126,11 @@ export const deleteCommand = Command.make(
   ({ vm, yes }) =>
     Effect.gen(function* () {
       if (!yes) {
+        const words = vm.startsWith("-") ? `--yes -- ${vm}` : `${vm} --yes`
         return yield* new CommandFailed({
           lines: [
             "Error: refusing to delete VM without confirmation",
-            `  Run with --yes to skip confirmation: nexusctl vm delete ${vm} --yes`
+            `  Run with --yes to skip confirmation: nexusctl vm delete ${words}`
           ],
           exitCode: ExitCode.failure
         })
