@@ -17,7 +17,7 @@ const AbsolutePath = pattern(/^\/[^\0]*$/, "an absolute path")
 /** Firecracker takes letters, digits and `_`. */
 const DeviceId = pattern(/^\w{1,64}$/, "1 to 64 letters, digits or '_'")
 /** Text without control characters. Firecracker's limit is 2,048 bytes. */
-const BootArgs = pattern(/^[^\p{Cc}]{0,2048}$/u, "at most 2048 characters, none of them a control character")
+export const BootArgs = pattern(/^[^\p{Cc}]{0,2048}$/u, "at most 2048 characters, none of them a control character")
 
 /** A member of Firecracker's file that Nexus derives from the record. */
 const derived = (member: string) =>

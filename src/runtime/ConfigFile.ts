@@ -16,10 +16,13 @@ export const settings = {
   message: ({ actual }: { readonly actual: unknown }) => `expected keys and values, got ${preview(actual)}`
 } as const
 
-/** The problems of a parse error in one line, each with its key. */
-export const formatParseError = (error: ParseResult.ParseError): string =>
+/** The problems of a parse error in one line, each with its path: that of the file's key by default. */
+export const formatParseError = (
+  error: ParseResult.ParseError,
+  pathOf = (path: ReadonlyArray<PropertyKey>): ReadonlyArray<PropertyKey> => path
+): string =>
   ParseResult.ArrayFormatter.formatErrorSync(error)
-    .map(({ message, path }) => (path.length === 0 ? message : `${path.join(".")}: ${message}`))
+    .map(({ message, path }) => (path.length === 0 ? message : `${pathOf(path).join(".")}: ${message}`))
     .join("; ")
 
 /** The YAML parser's message quotes the line, which may contain a URL with a password. */

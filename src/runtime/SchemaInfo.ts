@@ -5,7 +5,7 @@ import * as Schema from "effect/Schema"
 import * as SchemaAST from "effect/SchemaAST"
 
 /** A schema's kind, description and bounds (`, 1 to 32`), from its annotations. */
-export const schemaInfo = <A, I>({ ast }: Schema.Schema<A, I>) => {
+export const schemaInfo = ({ ast }: Schema.Schema.All) => {
   const encoded = ast._tag === "Transformation" ? ast.from : ast
   const json = Option.getOrElse(SchemaAST.getJSONSchemaAnnotation(encoded), (): object => ({}))
   return {
@@ -16,14 +16,17 @@ export const schemaInfo = <A, I>({ ast }: Schema.Schema<A, I>) => {
   }
 }
 
-/** Makes a decoder of text from an option or variable. The items of a list are separated by commas. */
+/** The value that a schema decodes, from the text of an option or variable. The items of a list are separated by commas. */
+export const valueFromText = (schema: Schema.Schema.All, text: string): unknown => {
+  const { isList, isNumber } = schemaInfo(schema)
+  if (isList) return text.split(",").map((item) => item.trim())
+  return isNumber && /^-?\d+(\.\d+)?$/.test(text) ? Number(text) : text
+}
+
+/** Makes a decoder of text from an option. */
 export const decodeString = <A, I>(
   schema: Schema.Schema<A, I>
 ): ((text: string) => Either.Either<A, ParseResult.ParseError>) => {
   const decode = Schema.decodeUnknownEither(schema)
-  const { isList, isNumber } = schemaInfo(schema)
-  return (text) => {
-    if (isList) return decode(text.split(",").map((item) => item.trim()))
-    return decode(isNumber && /^-?\d+(\.\d+)?$/.test(text) ? Number(text) : text)
-  }
+  return (text) => decode(valueFromText(schema, text))
 }

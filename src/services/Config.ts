@@ -2,14 +2,16 @@ import * as Path from "node:path"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Option from "effect/Option"
+import * as Records from "effect/Record"
 import * as Schema from "effect/Schema"
 import { Address, defaultAddress, formatAddress, isLocal } from "../domain/Address.js"
 import { boundedInt, literals } from "../domain/Schemas.js"
 import { BadConfig, formatParseError, readConfigFile, settings } from "../runtime/ConfigFile.js"
-import { decodeString } from "../runtime/SchemaInfo.js"
+import { valueFromText } from "../runtime/SchemaInfo.js"
 import { readToken } from "../runtime/Token.js"
 import { configDir, stateDir } from "../runtime/XdgDirs.js"
 import { type DatabaseTarget, parseTarget } from "./DatabaseTarget.js"
+import { type VmSettings, vmKeys, vmSettings } from "./VmSettings.js"
 
 /** A path or URL. Errors do not show it, since it may contain a password. */
 const DatabaseUrl = Schema.NonEmptyString.pipe(
@@ -25,7 +27,8 @@ const keys = {
     token_file: Schema.NonEmptyString
   },
   database: { url: DatabaseUrl },
-  log: { level: literals(["debug", "info", "warning", "error"], "Log level") }
+  log: { level: literals(["debug", "info", "warning", "error"], "Log level") },
+  vm: vmKeys
 } as const
 
 const exact = { exact: true } as const
@@ -44,7 +47,8 @@ const section = <F extends Schema.Struct.Fields>(fields: F) =>
 const Settings = Schema.Struct({
   api: section(keys.api),
   database: section(keys.database),
-  log: section(keys.log)
+  log: section(keys.log),
+  vm: section(keys.vm)
 }).annotations(settings)
 
 /** The settings of a running nexusd. `token` is the content of the token file. */
@@ -55,6 +59,7 @@ export interface Config {
   readonly token: string | undefined
   readonly database: DatabaseTarget
   readonly logLevel: typeof keys.log.level.Type
+  readonly vm: VmSettings
 }
 
 /** The settings file without `--config`. */
@@ -63,17 +68,26 @@ export const defaultConfigPath = (): string => Path.join(configDir(), "nexus", "
 export const defaultTokenPath = (): string => Path.join(configDir(), "nexus", "token")
 const defaultDatabasePath = (): string => Path.join(stateDir(), "nexus", "nexus.db")
 
-const fromEnvironment = <A, I>(section: string, key: string, schema: Schema.Schema<A, I>) =>
-  Effect.suspend(() => {
-    const variable = `NEXUS_${section}_${key}`.toUpperCase()
-    const text = process.env[variable]
-    return text === undefined || text === ""
-      ? Effect.succeed(undefined)
-      : Either.mapLeft(
-          decodeString(schema)(text),
-          (error) => new BadConfig({ message: `${variable}: ${formatParseError(error)}` })
-        )
-  })
+const variableName = (section: PropertyKey, key: PropertyKey) => ["NEXUS", section, key].join("_").toUpperCase()
+
+/** The settings in the environment, as the file would have them. An empty variable counts as not set. */
+const environmentContent = () =>
+  Records.map(keys, (fields: Record<string, Schema.Schema.All>, section) =>
+    Records.filterMap(fields, (schema, key) => {
+      const text = process.env[variableName(section, key)]
+      return text ? Option.some(valueFromText(schema, text)) : Option.none()
+    })
+  )
+
+const readEnvironment = Effect.suspend(() =>
+  Either.mapLeft(
+    Schema.decodeUnknownEither(Settings)(environmentContent()),
+    (error) =>
+      new BadConfig({
+        message: formatParseError(error, ([section = "", key = "", ...rest]) => [variableName(section, key), ...rest])
+      })
+  )
+)
 
 /** Fails if other machines can reach the address and no token is set. */
 const assertTokenWhereReachable = (listen: Address, token: string | undefined) =>
@@ -94,27 +108,26 @@ export interface Flags {
 /** Reads the settings. Precedence: flag > environment > file > default. Fails with `BadConfig`. */
 export const loadConfig = (flags: Flags): Effect.Effect<Config, BadConfig> =>
   Effect.gen(function* () {
-    const { api, database, log } = yield* readConfigFile(flags.config, defaultConfigPath(), Settings)
-    const listen = (yield* fromEnvironment("api", "listen", keys.api.listen)) ?? api?.listen
-    const hosts = (yield* fromEnvironment("api", "allowed_hosts", keys.api.allowed_hosts)) ?? api?.allowed_hosts
-    const connections =
-      (yield* fromEnvironment("api", "max_connections", keys.api.max_connections)) ?? api?.max_connections
-    const tokenFile = (yield* fromEnvironment("api", "token_file", keys.api.token_file)) ?? api?.token_file
-    const url = (yield* fromEnvironment("database", "url", keys.database.url)) ?? database?.url
-    const level = (yield* fromEnvironment("log", "level", keys.log.level)) ?? log?.level
+    const file = yield* readConfigFile(flags.config, defaultConfigPath(), Settings)
+    const environment = yield* readEnvironment
+    const api = { ...file.api, ...environment.api }
+    const database = { ...file.database, ...environment.database }
+    const log = { ...file.log, ...environment.log }
+    const vm = { ...file.vm, ...environment.vm }
 
     const chosen = Either.mapLeft(
-      parseTarget(flags.database ?? url ?? defaultDatabasePath()),
+      parseTarget(flags.database ?? database.url ?? defaultDatabasePath()),
       (problem) => new BadConfig({ message: `--db: ${problem}` })
     )
 
     const config: Config = {
-      listen: listen ?? defaultAddress,
-      allowedHosts: (hosts ?? []).map((host) => host.toLowerCase()),
-      maxConnections: connections ?? 512,
-      token: tokenFile === undefined ? undefined : yield* readToken(tokenFile),
+      listen: api.listen ?? defaultAddress,
+      allowedHosts: (api.allowed_hosts ?? []).map((host) => host.toLowerCase()),
+      maxConnections: api.max_connections ?? 512,
+      token: api.token_file === undefined ? undefined : yield* readToken(api.token_file),
       database: yield* chosen,
-      logLevel: level ?? "info"
+      logLevel: log.level ?? "info",
+      vm: vmSettings(vm)
     }
     yield* assertTokenWhereReachable(config.listen, config.token)
     return config

@@ -243,6 +243,7 @@ describe.concurrent("nexusd's configuration", () => {
     { title: "a key without a value", config: "api:\n  listen:\n", says: ["api.listen"] },
     { title: "an unknown tag", config: "api: !env x\n", says: ["!env"] },
     { title: "more than 1 MiB", config: `#${"x".repeat(1024 * 1024)}\n`, says: ["1048576 bytes"] },
+    { title: "a relative kernel", config: "vm:\n  kernel_image: vmlinux\n", says: ["vm.kernel_image", "vmlinux"] },
     { title: "an unknown log level", config: "log:\n  level: loud\n", says: ["log.level", "loud", "debug"] }
   ]) {
     it(`refuses ${title} in nexus.yaml, naming file and key`, async ({ onTestFinished }) => {
@@ -258,7 +259,8 @@ describe.concurrent("nexusd's configuration", () => {
   for (const { value, variable } of [
     { variable: "NEXUS_API_LISTEN", value: "nowhere" },
     { variable: "NEXUS_API_LISTEN", value: "127.0.0.1:99999" },
-    { variable: "NEXUS_LOG_LEVEL", value: "loud" }
+    { variable: "NEXUS_LOG_LEVEL", value: "loud" },
+    { variable: "NEXUS_VM_STOP_TIMEOUT", value: "601" }
   ]) {
     it(`refuses ${variable}=${value}, naming the variable`, async ({ onTestFinished }) => {
       const result = await runDaemon(makeHome(onTestFinished), { env: { [variable]: value } })
