@@ -9,13 +9,16 @@ const properties = SchemaAST.getPropertySignatures(Vm.ast).map(({ isOptional, na
   isText: SchemaAST.encodedAST(type)._tag === "StringKeyword"
 }))
 
-/** The columns of a record, in the order of its fields. */
-export const columns: ReadonlyArray<string> = properties.map(({ name }) => name)
-/** The columns that may be NULL. */
-export const optionalColumns: ReadonlyArray<string> = properties.flatMap((p) => (p.isOptional ? [p.name] : []))
+/** `vmm` is no column but comes from the run, and SQLite's table has no `host`. */
+const tableProperties = properties.filter(({ name }) => name !== "vmm" && name !== "host")
+
+/** The columns of a record that every engine has, in the order of its fields. */
+export const columns: ReadonlyArray<string> = tableProperties.map(({ name }) => name)
+/** Those that may be NULL. */
+export const optionalColumns: ReadonlyArray<string> = tableProperties.flatMap((p) => (p.isOptional ? [p.name] : []))
 
 /** A row of table `vms`. */
-export type VmRow = Readonly<Record<keyof Vm, unknown>>
+export type VmRow = Readonly<Partial<Record<keyof Vm, unknown>>>
 
 const decode = Schema.decodeUnknownSync(Vm)
 
@@ -34,7 +37,10 @@ const isVm = (record: Readonly<Record<string, unknown>>): record is Vm =>
 export const toVm = (row: VmRow): Vm => {
   const values: Readonly<Record<string, unknown>> = row
   const record: Record<string, unknown> = {}
-  for (const { name } of properties) if (values[name] !== null) record[name] = values[name]
+  for (const { name } of properties) {
+    const value = values[name] ?? undefined
+    if (value !== undefined) record[name] = value
+  }
   return isVm(record) ? record : decode(record)
 }
 

@@ -65,13 +65,14 @@ export class VmStore extends Context.Tag("nexus/VmStore")<
      * is one of `VmTransition`'s; it may be called several times. `others` are the runs of all other VMs where
      * `withOthers` is set, else empty; transitions with `withOthers` run one after the other.
      *
-     * Fails with what `decide` fails with. After `StoreUnavailable` the change may have been made.
+     * Fails with what `decide` fails with, and with `Conflict` when a new name is taken. After `StoreUnavailable` the change
+     * may have been made.
      */
     readonly transition: <E>(
       nameOrId: string,
       decide: (current: VmWithRun, others: ReadonlyArray<VmWithRun>) => Either.Either<VmChange | undefined, E>,
       options?: { readonly withOthers: boolean }
-    ) => Effect.Effect<VmTransition, E | NotFound | StoreUnavailable>
+    ) => Effect.Effect<VmTransition, E | NotFound | Conflict | StoreUnavailable>
 
     /** The record that `get` returns, with its run. */
     readonly getWithRun: (nameOrId: string) => Effect.Effect<VmWithRun, NotFound | StoreUnavailable>

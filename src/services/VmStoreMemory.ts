@@ -7,24 +7,29 @@ import * as Ref from "effect/Ref"
 import { Conflict, NotFound } from "../domain/Errors.js"
 import { type CidRange, cidRange, newVm, type Vm } from "../domain/Vm.js"
 import type { VmCursor, VmPage, VmSelection } from "../domain/VmQuery.js"
+import type { VmChange, VmWithRun } from "../domain/VmRun.js"
+import { assertDeletable, update } from "../domain/VmTransition.js"
 import { withAnyCaseId } from "./AnyCaseId.js"
 import { StoreHealth } from "./StoreHealth.js"
-import { VmStore } from "./VmStore.js"
+import { changesOf } from "./VmChanges.js"
+import { columns } from "./VmRow.js"
+import { VmStore, type VmTransition } from "./VmStore.js"
 
-interface Entry extends VmCursor {
-  readonly vm: Vm
-}
+interface Entry extends VmCursor, VmWithRun {}
 
 /** In the order of inserts. */
 type Entries = ReadonlyArray<Entry>
 
 const insert = (entries: Entries, vm: Vm): Entries => [
   ...entries,
-  { vm, created_at: vm.created_at, sequence: (entries.at(-1)?.sequence ?? 0) + 1 }
+  { vm, run: undefined, created_at: vm.created_at, sequence: (entries.at(-1)?.sequence ?? 0) + 1 }
 ]
 
-const find = (entries: Entries, nameOrId: string) =>
-  entries.find(({ vm }) => vm.id === nameOrId) ?? entries.find(({ vm }) => vm.name === nameOrId)
+const find = (entries: Entries, nameOrId: string): Either.Either<Entry, NotFound> =>
+  Either.fromNullable(
+    entries.find(({ vm }) => vm.id === nameOrId) ?? entries.find(({ vm }) => vm.name === nameOrId),
+    () => NotFound.vm(nameOrId)
+  )
 
 const nextCid = (entries: Entries, range: CidRange): number | undefined => {
   const used = new Set<number>(entries.map(({ vm }) => vm.cid))
@@ -64,6 +69,33 @@ export const layer = (options?: { readonly initial?: ReadonlyArray<Vm>; readonly
           })
         )
 
+      const read = withAnyCaseId((nameOrId) => Effect.flatMap(Ref.get(ref), (entries) => find(entries, nameOrId)))
+      const databaseId = crypto.randomUUID()
+
+      const transition = <E>(
+        nameOrId: string,
+        decide: (current: VmWithRun, others: ReadonlyArray<VmWithRun>) => Either.Either<VmChange | undefined, E>,
+        options?: { readonly withOthers: boolean }
+      ) =>
+        Effect.flatMap(Clock.currentTimeMillis, (millis) =>
+          withAnyCaseId((nameOrId) =>
+            change<VmTransition, E | NotFound | Conflict>((entries) =>
+              Either.gen(function* () {
+                const entry = yield* find(entries, nameOrId)
+                const others = entries.filter((other) => other !== entry && other.run !== undefined)
+                const before: VmWithRun = { vm: entry.vm, run: entry.run }
+                const decision = yield* decide(before, options?.withOthers === true ? others : [])
+                const { after } = changesOf(before, decision, columns, Math.floor(millis / 1000))
+                if (entries.some((other) => other !== entry && other.vm.name === after.vm.name)) {
+                  return yield* Either.left(Conflict.nameTaken(after.vm.name))
+                }
+                const changed = entries.map((other) => (other === entry ? { ...entry, ...after } : other))
+                return [{ before, after }, changed] as const
+              })
+            )
+          )(nameOrId)
+        )
+
       const store = VmStore.of({
         create: (params) =>
           Effect.flatMap(Clock.currentTimeMillis, (millis) =>
@@ -81,20 +113,23 @@ export const layer = (options?: { readonly initial?: ReadonlyArray<Vm>; readonly
           Effect.map(Ref.get(ref), (entries) =>
             Buffer.from(JSON.stringify(select(entries, selection).map(({ vm }) => vm)))
           ),
-        get: withAnyCaseId((nameOrId) =>
-          Effect.flatMap(Ref.get(ref), (entries) => {
-            const found = find(entries, nameOrId)
-            return found === undefined ? Effect.fail(NotFound.vm(nameOrId)) : Effect.succeed(found.vm)
-          })
+        get: (nameOrId) => Effect.map(read(nameOrId), ({ vm }) => vm),
+        getWithRun: (nameOrId) => Effect.map(read(nameOrId), ({ run, vm }) => ({ run, vm })),
+        running: Effect.map(Ref.get(ref), (entries) =>
+          entries.filter(({ run, vm }) => run !== undefined || vm.state === "running")
         ),
+        update: (nameOrId, wanted) => Effect.map(transition(nameOrId, update(wanted)), ({ after }) => after.vm),
+        transition,
         delete: withAnyCaseId((nameOrId) =>
-          change<void, NotFound | Conflict>((entries) => {
-            const found = find(entries, nameOrId)
-            if (found === undefined) return Either.left(NotFound.vm(nameOrId))
-            if (found.vm.state === "running") return Either.left(Conflict.running(found.vm.name))
-            return Either.right([undefined, entries.filter((other) => other !== found)])
-          })
-        )
+          change<Vm, NotFound | Conflict>((entries) =>
+            Either.gen(function* () {
+              const entry = yield* find(entries, nameOrId)
+              yield* assertDeletable(entry)
+              return [entry.vm, entries.filter((other) => other !== entry)] as const
+            })
+          )
+        ),
+        databaseId: Effect.succeed(databaseId)
       })
 
       const status = StoreHealth.of({

@@ -8,5 +8,11 @@ export const withSpans = (store: VmStore["Type"]): VmStore["Type"] =>
     list: (query) => withChildSpan(store.list(query), "VmStore.list"),
     listJson: (selection) => withChildSpan(store.listJson(selection), "VmStore.listJson"),
     get: (nameOrId) => withChildSpan(store.get(nameOrId), "VmStore.get"),
-    delete: (nameOrId) => withChildSpan(store.delete(nameOrId), "VmStore.delete")
+    update: (nameOrId, update) => withChildSpan(store.update(nameOrId, update), "VmStore.update"),
+    delete: (nameOrId) => withChildSpan(store.delete(nameOrId), "VmStore.delete"),
+    transition: (nameOrId, decide, options) =>
+      withChildSpan(store.transition(nameOrId, decide, options), "VmStore.transition"),
+    getWithRun: (nameOrId) => withChildSpan(store.getWithRun(nameOrId), "VmStore.getWithRun"),
+    running: withChildSpan(store.running, "VmStore.running"),
+    databaseId: withChildSpan(store.databaseId, "VmStore.databaseId")
   })

@@ -322,7 +322,7 @@ export const vmStoreContract = (layerName: string, layer: (setup: Setup) => Laye
       run(
         Effect.gen(function* () {
           expect(yield* Effect.flip(remove("0B1F4B0E-4F4E-4C6E-9A57-0A4F6F8F7A11"))).toStrictEqual(
-            Conflict.running("web")
+            Conflict.running("delete", "web")
           )
           expect(yield* names()).toEqual(["web"])
         }),

@@ -81,7 +81,12 @@ const switchable = (mode: Effect.Effect<StoreMode>) =>
         list: (query) => guard(store.list(query)),
         listJson: (selection) => guard(store.listJson(selection)),
         get: (nameOrId) => guard(store.get(nameOrId)),
-        delete: (nameOrId) => guard(store.delete(nameOrId))
+        update: (nameOrId, update) => guard(store.update(nameOrId, update)),
+        delete: (nameOrId) => guard(store.delete(nameOrId)),
+        transition: (nameOrId, decide, options) => guard(store.transition(nameOrId, decide, options)),
+        getWithRun: (nameOrId) => guard(store.getWithRun(nameOrId)),
+        running: guard(store.running),
+        databaseId: guard(store.databaseId)
       }).pipe(Context.add(StoreHealth, { check: guard(status.check) }))
     })
   )

@@ -33,6 +33,6 @@ export const layer = HttpApiServer.group(Api, "vms", (handlers) =>
           : listPage({ ...selection, limit })
       )
       .handle("get", ({ path }) => store.get(path.nameOrId))
-      .handle("delete", ({ path }) => store.delete(path.nameOrId))
+      .handle("delete", ({ path }) => Effect.asVoid(store.delete(path.nameOrId)))
   })
 )

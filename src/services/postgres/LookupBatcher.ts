@@ -4,9 +4,10 @@ import * as Runtime from "effect/Runtime"
 import type * as Tracer from "effect/Tracer"
 import type { Vm } from "../../domain/Vm.js"
 import { yieldToEventLoop } from "../../runtime/EventLoop.js"
-import { columns, toVm, type VmRow } from "../VmRow.js"
+import { toVm, type VmRow } from "../VmRow.js"
 import type { Statement } from "./PostgresConnection.js"
 import type { PostgresDatabase } from "./PostgresDatabase.js"
+import { shownColumns } from "./VmJsonPostgres.js"
 
 /** Finds each record by its id, else by its name: one index look-up, or two. */
 const findStatement = (namesOrIds: ReadonlyArray<string>): Statement => ({
@@ -16,7 +17,7 @@ const findStatement = (namesOrIds: ReadonlyArray<string>): Statement => ({
     -- The subquery hides the array's length from the planner, which would make another plan for each length.
     FROM unnest((SELECT $1::text[])) WITH ORDINALITY AS wanted (name_or_id, position)
     CROSS JOIN LATERAL (
-      SELECT ${columns.join(", ")} FROM vms
+      SELECT ${shownColumns.join(", ")} FROM vms
       WHERE id = coalesce((SELECT id FROM vms WHERE id = name_or_id), (SELECT id FROM vms WHERE name = name_or_id))
       -- LIMIT keeps the planner on index look-ups, even where it estimates a small table.
       LIMIT 1

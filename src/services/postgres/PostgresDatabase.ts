@@ -15,9 +15,9 @@ import { DatabaseOpenError } from "../DatabaseOpenError.js"
 import type { PostgresTarget } from "../PostgresUrl.js"
 import { scopedPermits } from "../ScopedPermits.js"
 import { StoreHealth } from "../StoreHealth.js"
-import { openConnections, query, type Statement } from "./PostgresConnection.js"
+import { openConnections, query, type Run, type Statement } from "./PostgresConnection.js"
 import { connectErrorMessage, isPermanent, isSqlError, readOnly, toOpenError, toUnavailable } from "./PostgresErrors.js"
-import { maxSnapshots, requestTimeouts } from "./PostgresPool.js"
+import { maxSnapshots, maxTransactions, requestTimeouts } from "./PostgresPool.js"
 import { ensureSchema, unusableMessage } from "./PostgresSchema.js"
 
 /** The PostgreSQL database, shared with other daemons. It is connected, and its schema is current. */
@@ -33,6 +33,13 @@ export class PostgresDatabase extends Context.Tag("nexus/PostgresDatabase")<
     readonly executeOrUnavailable: <Row extends QueryResultRow>(
       statement: Statement
     ) => Effect.Effect<ReadonlyArray<Row>, StoreUnavailable>
+    /**
+     * Runs `change` in one transaction (READ COMMITTED) and commits it if `change` succeeds. At most 4 run at once; further
+     * ones wait. After `StoreUnavailable` the transaction may have been committed or not.
+     */
+    readonly transaction: <A, E>(
+      change: (run: Run) => Effect.Effect<A, E | SqlError>
+    ) => Effect.Effect<A, Exclude<E, SqlError> | StoreUnavailable>
     /** A read-only snapshot (REPEATABLE READ) that lasts until the scope closes. Holds a connection. */
     readonly snapshot: Effect.Effect<
       <Row extends QueryResultRow>(statement: Statement) => Effect.Effect<ReadonlyArray<Row>, StoreUnavailable>,
@@ -134,6 +141,20 @@ export const layer = (
           Effect.catchAll(read<Row>(statement), toUnavailable)
       })
 
+      const transactionPermit = yield* scopedPermits(
+        maxTransactions,
+        requestTimeoutMillis,
+        "too many VMs are changed at once; try again"
+      )
+      const withTransaction = <A, E>(change: (run: Run) => Effect.Effect<A, E | SqlError>) =>
+        Effect.gen(function* () {
+          yield* transactionPermit
+          const run = yield* transaction("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
+          const result = yield* change(run)
+          yield* run({ text: "COMMIT" })
+          return result
+        }).pipe(Effect.scoped, Effect.catchIf(isSqlError, toUnavailable))
+
       const status = StoreHealth.of({
         check: executeOrUnavailable<{ is_read_only: boolean }>({
           text: `
@@ -152,9 +173,11 @@ export const layer = (
         )
       })
 
-      return Context.make(PostgresDatabase, { execute, executeOrUnavailable, snapshot }).pipe(
-        Context.add(StoreHealth, status),
-        Context.add(SqlClient.SqlClient, sql)
-      )
+      return Context.make(PostgresDatabase, {
+        execute,
+        executeOrUnavailable,
+        transaction: withTransaction,
+        snapshot
+      }).pipe(Context.add(StoreHealth, status), Context.add(SqlClient.SqlClient, sql))
     })
   )

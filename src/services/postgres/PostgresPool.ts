@@ -35,6 +35,8 @@ export const transferTimeouts: PoolTimeouts = {
 
 /** Connections for single statements. */
 const maxStatements = 10
+/** How many of them may be in transactions of several statements. */
+export const maxTransactions = 4
 /** Connections for streamed lists; a slow reader holds one. */
 export const maxSnapshots = 4
 

@@ -2,8 +2,8 @@ import type { SqlClient } from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
-import { Vm } from "../../domain/Vm.js"
 import { schemaVersion } from "../SchemaVersion.js"
+import { columns as vmColumns } from "../VmRow.js"
 
 export const nameConstraint = "vms_name_key"
 export const cidConstraint = "vms_cid_key"
@@ -44,7 +44,8 @@ const statements = [
     updated_at bigint CONSTRAINT vms_updated_at_set NOT NULL DEFAULT ${now},
     started_at bigint,
     stopped_at bigint,
-    inserted bigint GENERATED ALWAYS AS IDENTITY
+    inserted bigint GENERATED ALWAYS AS IDENTITY,
+    host text
   )`,
   "CREATE INDEX idx_vms_role ON vms (role)",
   "CREATE INDEX idx_vms_state ON vms (state)",
@@ -56,13 +57,14 @@ const statements = [
 const columns: Readonly<Record<string, ReadonlyArray<string>>> = {
   schema_meta: ["key", "value"],
   settings: ["key", "value", "type"],
-  vms: [...Object.keys(Vm.fields), "inserted"]
+  vms: [...vmColumns, "inserted"]
 }
 
 /** What the current schema of a database holds. */
 export type Contents = Data.TaggedEnum<{
   Empty: object
-  Current: object
+  /** `hasHost`: databases of earlier versions lack the column `host`. */
+  Current: { readonly hasHost: boolean }
   Other: { readonly version: number }
   Foreign: { readonly found: string }
 }>
@@ -97,28 +99,33 @@ export const inspectSchema = (sql: SqlClient): Effect.Effect<Contents, SqlError>
     if (version === undefined) return Foreign({ found: "its schema_meta holds no version" })
     if (version !== schemaVersion) return Other({ version })
     const missing = Object.keys(columns).flatMap((table) => missingColumns(table).map((column) => `${table}.${column}`))
-    return missing.length > 0 ? Foreign({ found: `it lacks ${missing.join(", ")}` }) : Current()
+    return missing.length > 0
+      ? Foreign({ found: `it lacks ${missing.join(", ")}` })
+      : Current({ hasHost: present.some(({ column, table }) => table === "vms" && column === "host") })
   })
 
 const createTables = (sql: SqlClient) =>
   Effect.forEach(statements, (statement) => sql.unsafe(statement), { discard: true })
 
+const isToChange = (contents: Contents) =>
+  contents._tag === "Empty" || (contents._tag === "Current" && !contents.hasHost)
+
 /**
- * Creates the tables in an empty schema and leaves any other unchanged. Returns what the schema then holds. When several
+ * Creates the tables in an empty schema, adds the column `host` where it is missing, and leaves any other unchanged. Returns what the schema then holds. When several
  * daemons start at once, one creates the tables and the others wait for its lock.
  */
 export const ensureSchema = (sql: SqlClient): Effect.Effect<Contents, SqlError> =>
   Effect.gen(function* () {
     // The tables are created in one transaction, so this sees all of them or none.
     const found = yield* inspectSchema(sql)
-    if (found._tag !== "Empty") return found
+    if (!isToChange(found)) return found
     return yield* sql.withTransaction(
       Effect.gen(function* () {
         yield* sql`SELECT pg_advisory_xact_lock(hashtext('nexus.schema'), hashtext(current_schema()))`
         const contents = yield* inspectSchema(sql)
-        if (contents._tag !== "Empty") return contents
-        yield* createTables(sql)
-        return Current()
+        if (!isToChange(contents)) return contents
+        yield* contents._tag === "Empty" ? createTables(sql) : sql`ALTER TABLE vms ADD COLUMN IF NOT EXISTS host text`
+        return Current({ hasHost: true })
       })
     )
   })

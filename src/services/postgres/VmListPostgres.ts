@@ -3,11 +3,11 @@ import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import type { StoreUnavailable } from "../../domain/Errors.js"
 import type { VmPageQuery, VmSelection } from "../../domain/VmQuery.js"
-import { columns, toPage, type VmPageRow } from "../VmRow.js"
+import { toPage, type VmPageRow } from "../VmRow.js"
 import type { VmStore } from "../VmStore.js"
 import type { Statement } from "./PostgresConnection.js"
 import type { PostgresDatabase } from "./PostgresDatabase.js"
-import { recordJson } from "./VmJsonPostgres.js"
+import { recordJson, shownColumns } from "./VmJsonPostgres.js"
 
 /** Records of one chunk. */
 const chunkSize = 1000
@@ -41,7 +41,7 @@ const selectStatement = (kind: string, selected: string, selection: VmSelection,
   }
 }
 
-const pageColumns = [...columns, "inserted AS sequence"].join(", ")
+const pageColumns = [...shownColumns, "inserted AS sequence"].join(", ")
 
 const jsonColumn = `${recordJson} AS json`
 type JsonRow = { readonly json: string }

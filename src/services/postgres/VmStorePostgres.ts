@@ -2,7 +2,8 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { Conflict, NotFound, StoreUnavailable } from "../../domain/Errors.js"
-import { Cid, type CidRange, cidRange, newVm, type Vm, type VmState } from "../../domain/Vm.js"
+import { Cid, type CidRange, cidRange, newVm, type Vm } from "../../domain/Vm.js"
+import { update } from "../../domain/VmTransition.js"
 import { withAnyCaseId } from "../AnyCaseId.js"
 import { VmStore } from "../VmStore.js"
 import { withSpans } from "../VmStoreSpans.js"
@@ -12,25 +13,12 @@ import { PostgresDatabase } from "./PostgresDatabase.js"
 import { toUnavailable, violates } from "./PostgresErrors.js"
 import { cidConstraint, nameConstraint } from "./PostgresSchema.js"
 import * as VmListPostgres from "./VmListPostgres.js"
+import * as VmTransitionPostgres from "./VmTransitionPostgres.js"
 
 const isNameTaken = violates(nameConstraint)
 
 /** Attempts of one create. An attempt fails only when another create has taken its CID, so creates make progress. */
 const maxAttempts = 100
-
-/** Deletes the record with that id or else that name, unless it is running. Returns its name and state. */
-const remove = (nameOrId: string): Statement => ({
-  name: "remove",
-  text: `
-    WITH
-      found AS MATERIALIZED (
-        SELECT id, name, state FROM vms WHERE id = $1 OR name = $1 ORDER BY id = $1 DESC LIMIT 1 FOR UPDATE
-      ),
-      deleted AS (DELETE FROM vms USING found WHERE vms.id = found.id AND found.state <> 'running')
-    SELECT name, state FROM found
-  `,
-  values: [nameOrId]
-})
 
 const locked = "pg_try_advisory_xact_lock(('vms'::regclass::oid::bigint << 32) + candidate)"
 
@@ -76,8 +64,8 @@ const insert = (vm: Vm, { max, min }: CidRange): Statement => ({
       ),
       chosen AS MATERIALIZED (SELECT CASE WHEN alone AND NOT taken THEN ${nextCid} END AS free FROM names),
       made AS (
-        INSERT INTO vms (id, name, role, state, cid, vcpu_count, mem_size_mib, created_at, updated_at)
-        SELECT $3, $4, $5, $6, free, $7::bigint, $8::bigint, $9::bigint, $10::bigint
+        INSERT INTO vms (id, name, role, state, cid, vcpu_count, mem_size_mib, created_at, updated_at, config_json)
+        SELECT $3, $4, $5, $6, free, $7::bigint, $8::bigint, $9::bigint, $10::bigint, $11
         FROM chosen WHERE free IS NOT NULL
         -- Another create has committed this CID after this statement's snapshot was taken.
         ON CONFLICT ON CONSTRAINT ${cidConstraint} DO NOTHING
@@ -87,7 +75,7 @@ const insert = (vm: Vm, { max, min }: CidRange): Statement => ({
   `,
   values: [
     ...[min, max, vm.id, vm.name, vm.role, vm.state, vm.vcpu_count, vm.mem_size_mib],
-    ...[vm.created_at, vm.updated_at]
+    ...[vm.created_at, vm.updated_at, vm.config_json ?? null]
   ]
 })
 
@@ -96,6 +84,15 @@ const awaitCreate = (name: string): Statement => ({
   name: "outcome",
   text: `SELECT pg_advisory_xact_lock_shared(${nameKey("$1")})`,
   values: [name]
+})
+
+const selectDatabaseId: Statement = {
+  name: "database id",
+  text: "SELECT value FROM settings WHERE key = 'database.id'"
+}
+const insertDatabaseId = (id: string): Statement => ({
+  text: "INSERT INTO settings (key, value, type) VALUES ('database.id', $1, 'string') ON CONFLICT (key) DO NOTHING",
+  values: [id]
 })
 
 /** Keeps VM records in PostgreSQL. Other daemons may use the same database. `cids` limits the CIDs, for tests. */
@@ -108,6 +105,12 @@ export const layer = (options?: { readonly cids?: CidRange }) =>
       const cids = options?.cids ?? cidRange
       /** PostgreSQL's text has no NUL, and a parameter with one is an error. */
       const failIfNul = (nameOrId: string) => (nameOrId.includes("\0") ? NotFound.vm(nameOrId) : Effect.void)
+
+      const transitions = VmTransitionPostgres.make(database)
+      const transition: VmStore["Type"]["transition"] = (nameOrId, decide, options) =>
+        withAnyCaseId((nameOrId) =>
+          Effect.zipRight(failIfNul(nameOrId), transitions.transition(nameOrId, decide, options))
+        )(nameOrId)
 
       return withSpans({
         create: (params) =>
@@ -145,14 +148,24 @@ export const layer = (options?: { readonly cids?: CidRange }) =>
           })
         ),
 
-        delete: withAnyCaseId((nameOrId) =>
-          Effect.gen(function* () {
-            yield* failIfNul(nameOrId)
-            const [row] = yield* database.executeOrUnavailable<{ name: string; state: VmState }>(remove(nameOrId))
-            if (row === undefined) return yield* NotFound.vm(nameOrId)
-            if (row.state === "running") return yield* Conflict.running(row.name)
-          })
-        )
+        getWithRun: withAnyCaseId((nameOrId) => Effect.zipRight(failIfNul(nameOrId), transitions.getWithRun(nameOrId))),
+
+        running: transitions.running,
+
+        update: (nameOrId, wanted) => Effect.map(transition(nameOrId, update(wanted)), ({ after }) => after.vm),
+
+        transition,
+
+        delete: withAnyCaseId((nameOrId) => Effect.zipRight(failIfNul(nameOrId), transitions.remove(nameOrId))),
+
+        databaseId: Effect.gen(function* () {
+          const [found] = yield* database.executeOrUnavailable<{ value: string }>(selectDatabaseId)
+          if (found !== undefined) return found.value
+          const id = crypto.randomUUID()
+          yield* database.executeOrUnavailable(insertDatabaseId(id))
+          const [row] = yield* database.executeOrUnavailable<{ value: string }>(selectDatabaseId)
+          return row?.value ?? id
+        })
       })
     })
   )

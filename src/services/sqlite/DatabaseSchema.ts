@@ -2,8 +2,8 @@ import type { SqlClient } from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
-import { Vm } from "../../domain/Vm.js"
 import { schemaVersion } from "../SchemaVersion.js"
+import { columns as vmColumns } from "../VmRow.js"
 import { codeOf } from "./SqliteErrors.js"
 
 /** An index in the order of lists; every index ends with the rowid. The schema of the step 4 plan has none. */
@@ -46,7 +46,7 @@ const statements = [
 const columns: Readonly<Record<string, ReadonlyArray<string>>> = {
   schema_meta: ["key", "value"],
   settings: ["key", "value", "type"],
-  vms: Object.keys(Vm.fields)
+  vms: vmColumns
 }
 
 /** What a SQLite file holds. */

@@ -1,13 +1,24 @@
 import { columns, optionalColumns } from "../VmRow.js"
+import { runValue } from "../VmRunRow.js"
 
-const jsonObject = (names: ReadonlyArray<string>) =>
-  `json_object(${names.map((name) => `'${name}', vms.${name}`).join(", ")})`
+const column = (name: string) => [name, `vms.${name}`] as const
+const jsonObject = (fields: ReadonlyArray<readonly [name: string, expression: string]>) =>
+  `json_object(${fields.map(([name, expression]) => `'${name}', ${expression}`).join(", ")})`
+
+/** SQL expression: the VMM of a row of `vms` that runs, else NULL. */
+export const vmm = `CASE WHEN vms.state = 'running' THEN (
+    SELECT CASE WHEN json_valid(run) THEN run ->> '$.vmm' END FROM (SELECT ${runValue} AS run)
+  ) END`
 
 const requiredColumns = columns.filter((name) => !optionalColumns.includes(name))
 
-/**
- * SQL expression: a row of `vms` as JSON text without NULLs, which json_patch removes (RFC 7396). A record without optional
- * fields takes the faster form.
- */
-export const recordJson = `CASE WHEN coalesce(${optionalColumns.map((name) => `vms.${name}`).join(", ")}) IS NULL
-  THEN ${jsonObject(requiredColumns)} ELSE json_patch('{}', ${jsonObject(columns)}) END`
+/** A record without optional fields takes the faster form. json_patch removes NULLs (RFC 7396). */
+const rowJson = (fields: ReadonlyArray<readonly [name: string, expression: string]>) =>
+  `CASE WHEN coalesce(${optionalColumns.map((name) => `vms.${name}`).join(", ")}) IS NULL
+  THEN ${jsonObject(requiredColumns.map(column))} ELSE json_patch('{}', ${jsonObject(fields)}) END`
+
+/** SQL expression: the columns of a row of `vms` as JSON text without NULLs. */
+export const columnsJson = rowJson(columns.map(column))
+
+/** SQL expression: a row of `vms` as JSON text, with the fields in the order of `Vm` and without NULLs. */
+export const recordJson = rowJson([...columns.map(column), ["vmm", vmm]])

@@ -8,7 +8,7 @@ import { columns, toPage, type VmPageRow } from "../VmRow.js"
 import type { VmListJson, VmStore } from "../VmStore.js"
 import type { Database } from "./Database.js"
 import type { Query } from "./SqliteConnection.js"
-import { recordJson } from "./VmJsonSqlite.js"
+import { recordJson, vmm } from "./VmJsonSqlite.js"
 
 /** Records per chunk. Reading one takes about a millisecond and blocks the event loop. */
 const chunkSize = 1000
@@ -49,7 +49,7 @@ const hasMore = (selection: VmSelection): Query => {
   return [`SELECT 1 FROM vms ${condition} LIMIT 1 OFFSET ?`, [...values, chunkSize]]
 }
 
-const pageColumns = [...columns, "rowid AS sequence"].join(", ")
+const pageColumns = [...columns, `${vmm} AS vmm`, "rowid AS sequence"].join(", ")
 
 /** Records as JSON text between `open` and `close`, preceded by `separator` unless there are none. */
 const chunk = (open: string, separator: string, close: string, [records, values]: Query): Query => [

@@ -9,7 +9,7 @@ import { openConnections, type Run, type Statement } from "../postgres/PostgresC
 import { toOpenError } from "../postgres/PostgresErrors.js"
 import { transferTimeouts } from "../postgres/PostgresPool.js"
 import { ensureSchema, inspectSchema, unusableMessage } from "../postgres/PostgresSchema.js"
-import { recordJson } from "../postgres/VmJsonPostgres.js"
+import { rowJson } from "../postgres/VmJsonPostgres.js"
 import {
   assertEmpty,
   batchSize,
@@ -27,7 +27,7 @@ const settings = `SELECT json_build_object(${tables.settings.map((name) => `'${n
   FROM settings ORDER BY key`
 // The subquery sorts rows, which is faster than sorting their JSON; OFFSET 0 keeps the planner from merging it.
 const records = `DECLARE records NO SCROLL CURSOR FOR
-  SELECT ${recordJson} AS json FROM (SELECT * FROM vms ORDER BY inserted OFFSET 0) AS vms`
+  SELECT ${rowJson(tables.vms.map((name) => `vms.${name}`))} AS json FROM (SELECT * FROM vms ORDER BY inserted OFFSET 0) AS vms`
 
 const insertInto = (table: keyof typeof tables) => {
   const columns = tables[table].join(", ")

@@ -10,7 +10,7 @@ import { retryBusy } from "../sqlite/LockRetry.js"
 import { openDatabase } from "../sqlite/OpenDatabase.js"
 import { openError, toOpenError } from "../sqlite/OpenErrors.js"
 import { type Run, reserveExecutor, transaction } from "../sqlite/SqliteConnection.js"
-import { recordJson } from "../sqlite/VmJsonSqlite.js"
+import { columnsJson } from "../sqlite/VmJsonSqlite.js"
 import {
   assertEmpty,
   batchSize,
@@ -24,7 +24,7 @@ import {
 const count = "SELECT (SELECT count(*) FROM vms) AS vms, (SELECT count(*) FROM settings) AS settings"
 const settings = `SELECT json_object(${tables.settings.map((name) => `'${name}', ${name}`).join(", ")}) AS json
   FROM settings ORDER BY key`
-const records = `SELECT rowid AS sequence, ${recordJson} AS json FROM vms WHERE rowid > ? ORDER BY rowid LIMIT ${batchSize}`
+const records = `SELECT rowid AS sequence, ${columnsJson} AS json FROM vms WHERE rowid > ? ORDER BY rowid LIMIT ${batchSize}`
 
 const insertInto = (table: keyof typeof tables) =>
   `INSERT INTO ${table} (${tables[table].join(", ")})

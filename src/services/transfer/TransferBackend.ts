@@ -1,11 +1,11 @@
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
-import { Vm } from "../../domain/Vm.js"
 import { DatabaseOpenError } from "../DatabaseOpenError.js"
+import { columns } from "../VmRow.js"
 
 /** The tables to copy, with their columns in the order of a row's JSON fields. */
-export const tables = { settings: ["key", "value", "type"], vms: Object.keys(Vm.fields) } as const
+export const tables = { settings: ["key", "value", "type"], vms: columns } as const
 type TableName = keyof typeof tables
 
 /** Rows as JSON texts without NULLs. The order of fields is that of `tables`, whatever the engine. */

@@ -1,0 +1,187 @@
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import type * as Either from "effect/Either"
+import { Conflict, NotFound, StoreUnavailable } from "../../domain/Errors.js"
+import type { Vm } from "../../domain/Vm.js"
+import type { VmChange, VmWithRun } from "../../domain/VmRun.js"
+import { assertDeletable } from "../../domain/VmTransition.js"
+import { type Changes, changesOf } from "../VmChanges.js"
+import { toVm, type VmRow } from "../VmRow.js"
+import { decodeRun, encodeRun, isRun, runId, runKey, runValue, withRun } from "../VmRunRow.js"
+import type { VmTransition } from "../VmStore.js"
+import type { Run, Statement } from "./PostgresConnection.js"
+import type { PostgresDatabase } from "./PostgresDatabase.js"
+import { toUnavailable, violates } from "./PostgresErrors.js"
+import { nameConstraint } from "./PostgresSchema.js"
+import { postgresColumns } from "./VmJsonPostgres.js"
+
+const isNameTaken = violates(nameConstraint)
+
+/** Attempts of one delete. An attempt fails only when the record has changed meanwhile. */
+const maxAttempts = 100
+
+type RowWithRun = VmRow & { readonly run: string | null }
+
+const toVmWithRun = ({ run, ...row }: RowWithRun): VmWithRun => {
+  const vm = toVm(row)
+  return withRun(vm, decodeRun(vm.id, run))
+}
+
+const columnList = postgresColumns.join(", ")
+const byNameOrId = "WHERE id = $1 OR name = $1 ORDER BY id = $1 DESC LIMIT 1"
+
+const selectWithRun = (nameOrId: string): Statement => ({
+  name: "run",
+  text: `SELECT ${columnList}, ${runValue} AS run FROM vms ${byNameOrId}`,
+  values: [nameOrId]
+})
+
+const selectRunning: Statement = {
+  name: "running",
+  text: `
+    SELECT ${columnList}, ${runValue} AS run FROM vms
+    WHERE id IN (SELECT id FROM vms WHERE state = 'running' UNION SELECT ${runId} FROM settings WHERE ${isRun})
+    ORDER BY inserted
+  `
+}
+
+/** Makes transitions that look at other runs wait for each other, until their transaction ends. */
+const lockRuns: Statement = {
+  name: "lock runs",
+  text: "SELECT pg_advisory_xact_lock(hashtext('nexus.runs'), 'vms'::regclass::oid::bigint::bit(32)::int)"
+}
+
+/** Locks a record until the transaction ends. Its run is read afterwards, in a snapshot that is taken with the lock. */
+const lockRecord = (nameOrId: string): Statement => ({
+  name: "lock record",
+  text: `SELECT ${columnList} FROM vms ${byNameOrId} FOR UPDATE`,
+  values: [nameOrId]
+})
+
+const selectRun = (id: string): Statement => ({
+  name: "run of",
+  text: "SELECT value FROM settings WHERE key = $1",
+  values: [runKey(id)]
+})
+
+const selectRuns: Statement = {
+  name: "runs",
+  text: `SELECT ${columnList}, value AS run FROM settings JOIN vms ON id = ${runId} WHERE ${isRun}`
+}
+
+/**
+ * Writes what a change makes of a record and its run; returns no row if the name is taken. Each change writes the record, if
+ * only its id, so that `remove` sees that the run may have changed.
+ */
+const write = ({ after: { run, vm }, columns, isRunChanged }: Changes): Statement => {
+  const values: Array<string | number | null> = [vm.id]
+  const parameter = (value: string | number | null) => `$${values.push(value)}`
+  const assignments = columns.map(([name, value]) => `${name} = ${parameter(value)}`)
+  const isRenamed = columns.some(([name]) => name === "name")
+  const isFree = isRenamed ? `AND NOT EXISTS (SELECT 1 FROM vms WHERE name = ${parameter(vm.name)})` : ""
+  const key = isRunChanged ? parameter(runKey(vm.id)) : ""
+  const writeRun = !isRunChanged
+    ? ""
+    : run === undefined
+      ? `, written AS (DELETE FROM settings USING changed WHERE key = ${key})`
+      : `, written AS (
+          INSERT INTO settings (key, value, type) SELECT ${key}, ${parameter(encodeRun(run))}, 'json' FROM changed
+          ON CONFLICT (key) DO UPDATE SET value = excluded.value, type = excluded.type
+        )`
+  return {
+    text: `
+      WITH changed AS (
+        UPDATE vms SET ${["id = id", ...assignments].join(", ")} WHERE id = $1 ${isFree} RETURNING id
+      ) ${writeRun}
+      SELECT id FROM changed
+    `,
+    values
+  }
+}
+
+/**
+ * Deletes the record with that id or else that name, unless it runs. Returns it with its run. A statement's snapshot does not
+ * have what was committed while it waited for the lock: `is_current` tells whether the record is the snapshot's.
+ */
+const remove = (nameOrId: string): Statement => ({
+  name: "remove",
+  text: `
+    WITH
+      found AS MATERIALIZED (SELECT ${columnList}, xmin AS version FROM vms ${byNameOrId} FOR UPDATE),
+      current AS MATERIALIZED (
+        SELECT id, state,
+          (SELECT value FROM settings WHERE key = 'vm.run.' || found.id) AS run,
+          coalesce((SELECT vms.xmin FROM vms WHERE vms.id = found.id) = found.version, false) AS is_current
+        FROM found
+      ),
+      deleted AS (
+        DELETE FROM vms USING current
+        WHERE vms.id = current.id AND current.state <> 'running' AND run IS NULL AND is_current
+      )
+    SELECT ${postgresColumns.map((name) => `found.${name}`).join(", ")}, run, is_current FROM found, current
+  `,
+  values: [nameOrId]
+})
+
+/** What concerns runs, of the store over PostgreSQL. */
+export const make = ({ executeOrUnavailable, execute, transaction }: PostgresDatabase["Type"]) => {
+  const change = <E>(
+    run: Run,
+    nameOrId: string,
+    decide: (current: VmWithRun, others: ReadonlyArray<VmWithRun>) => Either.Either<VmChange | undefined, E>,
+    withOthers: boolean
+  ) =>
+    Effect.gen(function* () {
+      if (withOthers) yield* run(lockRuns)
+      const [row] = yield* run<VmRow>(lockRecord(nameOrId))
+      if (row === undefined) return yield* NotFound.vm(nameOrId)
+      const vm = toVm(row)
+      const [own] = yield* run<{ value: string }>(selectRun(vm.id))
+      const others = withOthers ? yield* run<RowWithRun>(selectRuns) : []
+      const before = withRun(vm, decodeRun(vm.id, own?.value))
+      const decision = yield* decide(before, others.filter(({ id }) => id !== vm.id).map(toVmWithRun))
+      const now = Math.floor((yield* Clock.currentTimeMillis) / 1000)
+      const changes = changesOf(before, decision, postgresColumns, now)
+      const { after } = changes
+      if (after !== before) {
+        const written = yield* run(write(changes)).pipe(
+          Effect.catchIf(isNameTaken, () => Conflict.nameTaken(after.vm.name))
+        )
+        if (written.length === 0) return yield* Conflict.nameTaken(after.vm.name)
+      }
+      return { before, after }
+    })
+
+  const transition = <E>(
+    nameOrId: string,
+    decide: (current: VmWithRun, others: ReadonlyArray<VmWithRun>) => Either.Either<VmChange | undefined, E>,
+    options?: { readonly withOthers: boolean }
+  ): Effect.Effect<VmTransition, E | NotFound | Conflict | StoreUnavailable> =>
+    transaction((run) => change(run, nameOrId, decide, options?.withOthers === true))
+
+  const getWithRun = (nameOrId: string) =>
+    Effect.flatMap(executeOrUnavailable<RowWithRun>(selectWithRun(nameOrId)), ([row]) =>
+      row === undefined ? NotFound.vm(nameOrId) : Effect.succeed(toVmWithRun(row))
+    )
+
+  const running = Effect.map(executeOrUnavailable<RowWithRun>(selectRunning), (rows) => rows.map(toVmWithRun))
+
+  const removeRecord = (nameOrId: string): Effect.Effect<Vm, NotFound | Conflict | StoreUnavailable> =>
+    Effect.gen(function* () {
+      for (let attempt = 1; attempt <= maxAttempts; attempt++) {
+        const [row] = yield* Effect.catchAll(
+          execute<RowWithRun & { readonly is_current: boolean }>(remove(nameOrId)),
+          toUnavailable
+        )
+        if (row === undefined) return yield* NotFound.vm(nameOrId)
+        const { is_current, ...rest } = row
+        if (!is_current) continue
+        const current = toVmWithRun(rest)
+        yield* assertDeletable(current)
+        return current.vm
+      }
+      return yield* new StoreUnavailable({ message: "the VM changes all the time; try again" })
+    })
+
+  return { transition, getWithRun, running, remove: removeRecord }
+}
