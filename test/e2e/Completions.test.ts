@@ -5,8 +5,10 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest"
 import { runCli } from "../support/Cli.js"
 import { type Daemon, startDaemon } from "../support/Daemon.js"
 import { type Home, makeHome } from "../support/Home.js"
+import { listen } from "../support/LocalServer.js"
 import { start } from "../support/Process.js"
 import { programs } from "../support/Programs.js"
+import { record } from "../support/Records.js"
 import { createVm } from "../support/VmCalls.js"
 
 const shells = { bash: "/usr/bin/bash", zsh: "/usr/bin/zsh", fish: "/usr/bin/fish" } as const
@@ -114,7 +116,7 @@ for (const shell of ["bash", "zsh", "fish"] as const) {
       writeFileSync(join(home.path, "settings.yaml"), "")
     })
 
-    it("offer commands, on every level, under both names", async () => {
+    it("offer commands at every level, for nexusctl and nxc", async () => {
       expect(await nexusctl.complete("nexusctl ")).toEqual(["status", "version", "vm"])
       expect(await nexusctl.complete("nxc vm ")).toEqual(["create", "delete", "inspect", "list"])
       expect(await nexusctl.complete("nexusctl --daemon 127.0.0.1:2 vm li")).toEqual(["list"])
@@ -122,7 +124,7 @@ for (const shell of ["bash", "zsh", "fish"] as const) {
       expect(await nexusd.complete("nexusd token ")).toEqual(["new"])
     })
 
-    it("offer options below vm, and none that is refused", async () => {
+    it("offer the options of a command, and no others", async () => {
       const options = await nexusctl.complete("nexusctl vm list --")
       expect(options).toEqual(
         expect.arrayContaining(
@@ -136,7 +138,7 @@ for (const shell of ["bash", "zsh", "fish"] as const) {
       expect((await nexusd.complete("nexusd migrate --fr")).map((name) => name.replace("=", ""))).toEqual(["--from"])
     })
 
-    it("offer the values of options", async () => {
+    it("offer the values of an option", async () => {
       expect(await nexusctl.complete("nexusctl vm create web --role ")).toEqual(roles)
       expect(await nexusctl.complete("nxc vm list --role w")).toEqual(["work"])
       expect(await nexusctl.complete("nexusctl vm list -o ")).toEqual(formats)
@@ -168,41 +170,21 @@ for (const shell of ["bash", "zsh", "fish"] as const) {
       expect(await nexusctl.complete(`nexusctl --daemon ${daemon.address} vm inspect `)).toEqual(["db", "web"])
     })
 
-    it("offer nothing, and print nothing, when the daemon is down", async () => {
+    it("offer no names and print no error when the daemon is down", async () => {
       expect(await nexusctl.complete("nexusctl vm inspect ")).toEqual([])
       expect(await nexusctl.complete("nexusctl vm create ")).toEqual([])
     })
   })
 }
 
-describe("the names that completions ask for", () => {
-  const listening = async (atEnd: (dispose: () => void) => void, handler: Http.RequestListener): Promise<string> => {
-    const server = Http.createServer(handler)
-    atEnd(() => {
-      server.closeAllConnections()
-      server.close()
-    })
-    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve))
-    const address = server.address()
-    return `127.0.0.1:${typeof address === "object" ? address?.port : ""}`
-  }
-
-  it("are DNS labels only: a shell may expand others", async ({ onTestFinished }) => {
+describe("complete-vms", () => {
+  it("prints DNS labels only, since a shell may expand other names", async ({ onTestFinished }) => {
     const names = ["web", "$(touch hacked)", "`id`", "a b", "-rf", "Web", "x\u001b[2J", "db-1"]
-    const address = await listening(onTestFinished, (_, response) => {
-      const records = names.map((name) => ({
-        id: "0b1f4b0e-4f4e-4c6e-9a57-0a4f6f8f7a11",
-        name,
-        role: "work",
-        state: "created",
-        cid: 3,
-        vcpu_count: 1,
-        mem_size_mib: 128,
-        created_at: 1,
-        updated_at: 1
-      }))
+    const server = Http.createServer((_, response) => {
+      const records = names.map((name) => record(name))
       response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(records))
     })
+    const { address } = await listen(server, onTestFinished)
     const home = makeHome(onTestFinished)
     expect(await runCli(home, ["complete-vms", "30000", "--daemon", address])).toEqual({
       code: 0,
@@ -211,8 +193,8 @@ describe("the names that completions ask for", () => {
     })
   })
 
-  it("are none when the daemon takes the call and says nothing", async ({ onTestFinished }) => {
-    const address = await listening(onTestFinished, () => {})
+  it("prints nothing when the daemon does not answer in time", async ({ onTestFinished }) => {
+    const { address } = await listen(Http.createServer(), onTestFinished)
     const home = makeHome(onTestFinished)
     // A list waits on, so it must be the last to end.
     const list = runCli(home, ["vm", "list", "--daemon", address])
@@ -221,7 +203,7 @@ describe("the names that completions ask for", () => {
     expect((await list).code).toBe(3)
   })
 
-  it("are asked for by a command that no help shows", async ({ onTestFinished }) => {
+  it("is not in the help", async ({ onTestFinished }) => {
     const { stdout } = await runCli(makeHome(onTestFinished), ["--help"])
     expect(stdout).not.toContain("complete-vms")
   })

@@ -1,11 +1,11 @@
 import * as Http from "node:http"
 import { afterAll, describe, expect, it } from "vitest"
-import { runCli } from "../support/Cli.js"
+import { failed, printed, runCli } from "../support/Cli.js"
 import { connect } from "../support/Connection.js"
 import { startDaemon } from "../support/Daemon.js"
-import { makeHome } from "../support/Home.js"
+import { type AtEnd, makeHome } from "../support/Home.js"
 import type { Answer } from "../support/HttpBytes.js"
-import type { Result } from "../support/Process.js"
+import { listen } from "../support/LocalServer.js"
 
 /** A record of the plan's daemon, which checks nothing that it is given. */
 interface Row {
@@ -73,7 +73,7 @@ class PlanDaemon {
     return [204, null]
   }
 
-  async listen(atEnd: (dispose: () => void) => void): Promise<string> {
+  listen(atEnd: AtEnd) {
     const server = Http.createServer(async (request, response) => {
       let text = ""
       for await (const part of request.setEncoding("utf8")) text += part
@@ -82,27 +82,19 @@ class PlanDaemon {
       response.writeHead(status, { "content-type": "application/json" })
       response.end(status === 204 ? undefined : JSON.stringify(body))
     })
-    atEnd(() => {
-      server.close()
-      server.closeAllConnections()
-    })
-    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve))
-    const address = server.address()
-    return `127.0.0.1:${typeof address === "object" ? address?.port : ""}`
+    return listen(server, atEnd)
   }
 }
 
-describe.concurrent("our nexusctl with a daemon of the plan", () => {
+describe.concurrent("nexusctl with a daemon of the plan", () => {
   const home = makeHome(afterAll)
 
-  const meet = async (daemon: PlanDaemon, atEnd: (dispose: () => void) => void) => {
-    const address = await daemon.listen(atEnd)
+  const meet = async (daemon: PlanDaemon, atEnd: AtEnd) => {
+    const { address } = await daemon.listen(atEnd)
     const nexusctl = (line: string | ReadonlyArray<string>) =>
       runCli(home, typeof line === "string" ? line.split(" ") : line, { env: { NEXUS_DAEMON: address } })
     return { address, nexusctl }
   }
-  const printed = (stdout: string): Result => ({ code: 0, stdout, stderr: "" })
-  const failed = (code: number, stderr: string): Result => ({ code, stdout: "", stderr })
 
   it("shows its status and version", async ({ onTestFinished }) => {
     const { address, nexusctl } = await meet(new PlanDaemon(), onTestFinished)
@@ -119,7 +111,7 @@ describe.concurrent("our nexusctl with a daemon of the plan", () => {
     })
   })
 
-  it("creates a VM, with every field in the request", async ({ onTestFinished }) => {
+  it("sends every field of a create", async ({ onTestFinished }) => {
     const daemon = new PlanDaemon()
     const { nexusctl } = await meet(daemon, onTestFinished)
     expect(await nexusctl("vm create my-vm --role portal --vcpu 4 --mem 1024")).toEqual(
@@ -138,7 +130,7 @@ describe.concurrent("our nexusctl with a daemon of the plan", () => {
     )
   })
 
-  it("lists its VMs, those with a filter too", async ({ onTestFinished }) => {
+  it("lists all VMs and those that match a filter", async ({ onTestFinished }) => {
     const daemon = new PlanDaemon([row("web", 4), row("door", 3, { role: "portal", state: "stopped" })])
     const { nexusctl } = await meet(daemon, onTestFinished)
     const listed = async (line: string) => {
@@ -177,7 +169,7 @@ Created:    2026-02-18 14:30:06 UTC
     expect(daemon.rows).toEqual([])
   })
 
-  it("exits with 4 for what it does not have, and 5 for a running VM", async ({ onTestFinished }) => {
+  it("exits with 4 for an unknown VM, and with 5 for a delete of a running one", async ({ onTestFinished }) => {
     const { nexusctl } = await meet(new PlanDaemon([row("busy", 3, { state: "running" })]), onTestFinished)
     expect(await nexusctl("vm inspect ghost")).toEqual(failed(4, 'Error: VM "ghost" not found\n'))
     expect(await nexusctl("vm delete ghost --yes")).toEqual(failed(4, 'Error: VM "ghost" not found\n'))
@@ -186,7 +178,7 @@ Created:    2026-02-18 14:30:06 UTC
     )
   })
 
-  it("shows and deletes records that could not be created here", async ({ onTestFinished }) => {
+  it("shows and deletes records that this nexusd would refuse to create", async ({ onTestFinished }) => {
     const names = ["Web_Server.1", "a/b?c#d%20", "two words", "Ünïcode", "n".repeat(100)]
     const more = { vcpu_count: 0, mem_size_mib: 4294967295 }
     const daemon = new PlanDaemon(names.map((name, index) => row(name, index + 3, more)))
@@ -205,7 +197,7 @@ Created:    2026-02-18 14:30:06 UTC
     expect(daemon.rows.map(({ name }) => name)).toEqual(names.filter((name) => name !== "a/b?c#d%20"))
   })
 
-  it("shows records whose role, state and CID it does not know", async ({ onTestFinished }) => {
+  it("shows records with an unknown role, state or CID", async ({ onTestFinished }) => {
     const daemon = new PlanDaemon([row("odd", 0, { role: "gateway", state: "paused", cid: 4294967295 }), row("web", 3)])
     const { nexusctl } = await meet(daemon, onTestFinished)
     const { code, stderr, stdout } = await nexusctl("vm list")
@@ -217,13 +209,13 @@ Created:    2026-02-18 14:30:06 UTC
     expect(await nexusctl("vm delete odd --yes")).toEqual(printed('Deleted VM "odd"\n'))
   })
 
-  it("applies --limit itself, as the daemon sends everything", async ({ onTestFinished }) => {
+  it("applies --limit to the whole list that the daemon sends", async ({ onTestFinished }) => {
     const daemon = new PlanDaemon(["c", "b", "a"].map((name, index) => row(name, 5 - index)))
     const { nexusctl } = await meet(daemon, onTestFinished)
     expect(JSON.parse((await nexusctl("vm list -o json --limit 2")).stdout)).toEqual(daemon.rows.slice(0, 2))
   })
 
-  it("passes on the fields that it does not know", async ({ onTestFinished }) => {
+  it("prints unknown fields in JSON", async ({ onTestFinished }) => {
     const { nexusctl } = await meet(new PlanDaemon([row("web", 3, { kernel: "6.1" })]), onTestFinished)
     expect(JSON.parse((await nexusctl("vm inspect web -o json")).stdout)).toMatchObject({ kernel: "6.1" })
   })
@@ -232,7 +224,7 @@ Created:    2026-02-18 14:30:06 UTC
     [500, "cannot query max CID: disk I/O error"],
     [503, "the database is closed"]
   ] as const) {
-    it(`passes on its error of status ${status}, which is error alone`, async ({ onTestFinished }) => {
+    it(`prints the message of a ${status} that has no field but error`, async ({ onTestFinished }) => {
       const daemon = new PlanDaemon()
       daemon.broken = [status, { error }]
       const { nexusctl } = await meet(daemon, onTestFinished)
@@ -252,7 +244,7 @@ Created:    2026-02-18 14:30:06 UTC
   }
 })
 
-describe.concurrent("a client of the plan with our nexusd", () => {
+describe.concurrent("a client of the plan with nexusd", () => {
   /** What it sends: no Accept, a User-Agent of its own, and a name as it is. All over one connection. */
   const speak = async (atEnd: (dispose: () => Promise<void> | void) => void) => {
     const daemon = await startDaemon(makeHome(atEnd))
@@ -271,7 +263,7 @@ describe.concurrent("a client of the plan with our nexusd", () => {
     return JSON.parse(body)
   }
 
-  it("can do all that the plan has it do", async ({ onTestFinished }) => {
+  it("gets the plan's answer to every call", async ({ onTestFinished }) => {
     const { ask } = await speak(onTestFinished)
 
     const full = { name: "web", role: "portal", vcpu_count: 2, mem_size_mib: 512 }
@@ -316,7 +308,7 @@ describe.concurrent("a client of the plan with our nexusd", () => {
     })
   })
 
-  it("may ask for localhost", async ({ onTestFinished }) => {
+  it("may send localhost as its Host", async ({ onTestFinished }) => {
     const { ask, port } = await speak(onTestFinished)
     expect((await ask("GET", "/v1/vms", undefined, `localhost:${port}`)).status).toBe(200)
     expect((await ask("POST", "/v1/vms", { name: "web" }, `localhost:${port}`)).status).toBe(201)

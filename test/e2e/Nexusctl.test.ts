@@ -1,16 +1,18 @@
-import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync } from "node:fs"
+import { chmodSync, mkdirSync, readFileSync, rmSync, symlinkSync } from "node:fs"
 import * as Http from "node:http"
 import * as Net from "node:net"
 import { join } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
 import { afterAll, beforeAll, describe, expect, it } from "vitest"
-import { runCli, startCli } from "../support/Cli.js"
+import { failed, printed, runCli, startCli } from "../support/Cli.js"
 import { type Daemon, startDaemon } from "../support/Daemon.js"
 import { type Home, makeHome } from "../support/Home.js"
 import { call } from "../support/HttpJson.js"
+import { listen } from "../support/LocalServer.js"
 import { type Options, type Result, start } from "../support/Process.js"
 import { programs } from "../support/Programs.js"
 import { withDatabase } from "../support/Sqlite.js"
+import { hasTerminal, startOnTerminal } from "../support/Terminal.js"
 import { createVm, listVms } from "../support/VmCalls.js"
 
 const { version } = JSON.parse(readFileSync("package.json", "utf8"))
@@ -32,30 +34,12 @@ const against =
   (line: Line) =>
     run(home, line, { env: { NEXUS_DAEMON: address } })
 
-const printed = (stdout: string): Result => ({ code: 0, stdout, stderr: "" })
-const failed = (code: number, stderr: string): Result => ({ code, stdout: "", stderr })
-
 const notRunning = `The daemon does not appear to be running.
 
   Start it: systemctl --user start nexus.service`
 
 const unreachable = (address: string, reason = notRunning) =>
   failed(3, `Error: cannot connect to Nexus daemon at ${address}\n  ${reason}\n`)
-
-/** Serves TCP until the test ends; returns the address. */
-const listen = async (server: Net.Server, atEnd: (dispose: () => void) => void): Promise<string> => {
-  const sockets = new Set<Net.Socket>()
-  server.on("connection", (socket) => {
-    sockets.add(socket.on("error", () => {}))
-  })
-  atEnd(() => {
-    server.close()
-    for (const socket of sockets) socket.destroy()
-  })
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve))
-  const address = server.address()
-  return `127.0.0.1:${typeof address === "object" ? address?.port : ""}`
-}
 
 /** An address where nothing listens. */
 const nobody = "127.0.0.1:1"
@@ -90,7 +74,7 @@ Database: ${home.path}/state/nexus/nexus.db
     const home = makeHome(onTestFinished)
     const body = '{"status":"degraded","error":"the database cannot be read"}'
     const server = Http.createServer((_, response) => response.writeHead(503).end(body))
-    const { code, stderr } = await against(home, { address: await listen(server, onTestFinished) })("status")
+    const { code, stderr } = await against(home, await listen(server, onTestFinished))("status")
     expect(stderr).toMatch(/^Error: [^\n]+\n {2}the database cannot be read\n$/)
     expect(code).toBe(1)
   })
@@ -308,7 +292,7 @@ describe.concurrent("how nexusctl fails", () => {
   })
 
   it("exit 3: the daemon sends no byte for 5 s", async ({ onTestFinished }) => {
-    const address = await listen(Net.createServer(), onTestFinished)
+    const { address } = await listen(Net.createServer(), onTestFinished)
     const begin = performance.now()
     const [list, seen] = await Promise.all([
       against(home, { address })("vm list"),
@@ -329,7 +313,7 @@ describe.concurrent("how nexusctl fails", () => {
       ({ method }, response) => void response.writeHead(method === "POST" ? 201 : 200).write("[")
     )
     for (const server of [silent, stalled]) {
-      const address = await listen(server, onTestFinished)
+      const { address } = await listen(server, onTestFinished)
       for (const line of ["vm list --timeout 1", "--timeout=1 vm list", "vm --timeout 1 create x"]) {
         expect(await against(home, { address })(line)).toEqual(
           unreachable(address, "No byte came for 1 s; --timeout S waits longer.")
@@ -348,7 +332,7 @@ describe.concurrent("how nexusctl fails", () => {
       }
       response.end("]")
     })
-    const address = await listen(server, onTestFinished)
+    const { address } = await listen(server, onTestFinished)
     // Three times the limit, a tenth of it between two bytes.
     expect(await against(home, { address })("vm list --timeout 1")).toEqual(printed("No VMs found.\n"))
     expect(sent).toBe(30)
@@ -369,7 +353,7 @@ describe.concurrent("how nexusctl fails", () => {
   for (const [title, [reason, answer]] of Object.entries(reasons)) {
     it(`exit 3, with the reason: the connection ${title}`, async ({ onTestFinished }) => {
       const server = Net.createServer((socket) => void socket.once("data", () => answer(socket)))
-      const address = await listen(server, onTestFinished)
+      const { address } = await listen(server, onTestFinished)
       expect(await against(home, { address })("vm list")).toEqual(unreachable(address, reason))
     })
   }
@@ -391,7 +375,7 @@ describe.concurrent("how nexusctl fails", () => {
   it("exit 130: interrupted while it waits", async ({ onTestFinished }) => {
     const server = Net.createServer()
     const asked = new Promise((resolve) => server.once("connection", resolve))
-    const address = await listen(server, onTestFinished)
+    const { address } = await listen(server, onTestFinished)
     const running = startCli(home, ["vm", "list", "--daemon", address])
     await asked
     running.child.kill("SIGINT")
@@ -412,7 +396,7 @@ describe.concurrent("how nexusctl fails", () => {
   for (const [title, { body, status, type }] of Object.entries(answers)) {
     it(`exit 1: what answers sends ${title}`, async ({ onTestFinished }) => {
       const server = Http.createServer((_, response) => response.writeHead(status, { "content-type": type }).end(body))
-      const nexusctl = against(home, { address: await listen(server, onTestFinished) })
+      const nexusctl = against(home, await listen(server, onTestFinished))
       for (const [line, doing] of [
         ["vm list", "list VMs"],
         ["vm create x", 'create VM "x"'],
@@ -436,7 +420,7 @@ describe.concurrent("how nexusctl fails", () => {
       response.write("[{")
       setTimeout(() => request.socket.destroy(), 50)
     })
-    const result = await against(home, { address: await listen(server, onTestFinished) })("vm list")
+    const result = await against(home, await listen(server, onTestFinished))("vm list")
     expect(result.stderr).toMatch(/^Error: cannot list VMs\n {2}[^\n]+\n$/)
     expect(result).toMatchObject({ code: 1, stdout: "" })
   })
@@ -780,9 +764,7 @@ describe.concurrent("vm list --limit", () => {
         ])
       )
     )
-    const result = await against(makeHome(onTestFinished), { address: await listen(server, onTestFinished) })(
-      "vm list --limit 2"
-    )
+    const result = await against(makeHome(onTestFinished), await listen(server, onTestFinished))("vm list --limit 2")
     expect(result.stderr).toMatch(/^Error: cannot list VMs\n {2}[^\n]+\n$/)
     expect(result.code).toBe(1)
   })
@@ -862,19 +844,13 @@ describe.concurrent("nexusctl's streams", () => {
     }
   })
 
-  it.skipIf(!existsSync("/usr/bin/script"))(
-    "have no colour on a terminal with NO_COLOR",
-    async ({ onTestFinished }) => {
-      const home = makeHome(onTestFinished)
-      for (const line of ["--help", "vm create --help", "vm create Bad_Name", "status --daemon 127.0.0.1:2"]) {
-        // `script` is util-linux's: it runs a command on a terminal of its own.
-        const command = `exec '${process.execPath}' '${programs.nexusctl}' ${line}`
-        const { stdout } = await start(home, "/usr/bin/script", ["-q", "-e", "-c", command, "/dev/null"], {
-          env: { NO_COLOR: "1", SHELL: "/bin/sh", TERM: "xterm-256color" }
-        }).ended
-        expect(stdout).toMatch(/nexus/)
-        expect(stdout).not.toContain("\u001b")
-      }
+  it.skipIf(!hasTerminal)("have no colour on a terminal with NO_COLOR", async ({ onTestFinished }) => {
+    const home = makeHome(onTestFinished)
+    for (const line of ["--help", "vm create --help", "vm create Bad_Name", "status --daemon 127.0.0.1:2"]) {
+      const env = { NO_COLOR: "1", TERM: "xterm-256color" }
+      const { stdout } = await startOnTerminal(home, programs.nexusctl, line, { env }).ended
+      expect(stdout).toMatch(/nexus/)
+      expect(stdout).not.toContain("\u001b")
     }
-  )
+  })
 })

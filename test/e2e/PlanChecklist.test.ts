@@ -1,16 +1,14 @@
 import { accessSync, constants, readdirSync, readFileSync } from "node:fs"
 import { join } from "node:path"
 import { afterAll, beforeAll, describe, expect, it } from "vitest"
-import { runCli } from "../support/Cli.js"
+import { printed, runCli } from "../support/Cli.js"
 import { type Daemon, startDaemon } from "../support/Daemon.js"
 import { makeHome } from "../support/Home.js"
 import { call } from "../support/HttpJson.js"
-import { type Result, start } from "../support/Process.js"
+import { start } from "../support/Process.js"
 import { programs, projectFolder } from "../support/Programs.js"
 import { withDatabase } from "../support/Sqlite.js"
 import { createVm, listVms } from "../support/VmCalls.js"
-
-const printed = (stdout: string): Result => ({ code: 0, stdout, stderr: "" })
 
 const tablesOf = (path: string) =>
   withDatabase(path, (database) =>
@@ -40,55 +38,55 @@ describe.sequential("the plan's smoke test (task 9)", () => {
     daemon = await startDaemon(home)
   })
 
-  it("vm create my-vm", async () => {
+  it("creates a VM with CID 3", async () => {
     const { stdout } = await nexusctl("vm create my-vm")
     expect(stdout).toMatch(/^Created VM "my-vm" \(state: created, CID: 3\)$/m)
   })
 
-  it("vm create portal-1 --role portal --vcpu 2 --mem 512", async () => {
+  it("creates a VM with a role, vCPUs and memory, and the next CID", async () => {
     const { stdout } = await nexusctl("vm create portal-1 --role portal --vcpu 2 --mem 512")
     expect(stdout).toMatch(/^Created VM "portal-1" \(state: created, CID: 4\)$/m)
   })
 
   const myVm = ["my-vm", "work", "created", "1", "128M", "3"]
 
-  it("vm list", async () => {
+  it("lists both VMs in a table", async () => {
     const portal = ["portal-1", "portal", "created", "2", "512M", "4"]
     expect(cells((await nexusctl("vm list")).stdout)).toEqual([head, portal, myVm])
   })
 
-  it("vm list --role work", async () => {
+  it("lists the VMs of one role", async () => {
     expect(cells((await nexusctl("vm list --role work")).stdout)).toEqual([head, myVm])
   })
 
-  it("vm inspect my-vm", async () => {
+  it("shows a VM", async () => {
     const { code, stdout } = await nexusctl("vm inspect my-vm")
     expect(code).toBe(0)
     expect(stdout).toMatch(/^Name: {7}my-vm$/m)
   })
 
-  it("curl /v1/vms", async () => {
+  it("serves all records as JSON", async () => {
     const { body, status } = await call(daemon, "GET", "/v1/vms")
     expect({ body, status }).toMatchObject({ status: 200, body: [{ name: "portal-1" }, { name: "my-vm" }] })
   })
 
-  it("curl /v1/vms/my-vm", async () => {
+  it("serves one record as JSON", async () => {
     const { body, status } = await call(daemon, "GET", "/v1/vms/my-vm")
     expect({ body, status }).toMatchObject({ status: 200, body: { name: "my-vm", cid: 3 } })
   })
 
-  it("vm delete my-vm --yes", async () => {
+  it("deletes a VM with --yes", async () => {
     expect(await nexusctl("vm delete my-vm --yes")).toEqual(printed('Deleted VM "my-vm"\n'))
   })
 
-  it("vm delete portal-1", async () => {
+  it("refuses to delete a VM without --yes", async () => {
     const { code, stderr } = await nexusctl("vm delete portal-1")
     expect(stderr).toMatch(/^Error: refusing to delete VM without confirmation$/m)
     expect(code).toBe(1)
     expect((await call(daemon, "GET", "/v1/vms/portal-1")).status).toBe(200)
   })
 
-  it("vm inspect my-vm, once deleted", async () => {
+  it("does not find the deleted VM", async () => {
     expect(await nexusctl("vm inspect my-vm")).toEqual({
       code: 4,
       stdout: "",
@@ -96,15 +94,15 @@ describe.sequential("the plan's smoke test (task 9)", () => {
     })
   })
 
-  it("Ctrl-C", async () => {
+  it("stops on SIGINT", async () => {
     expect(await daemon.stop("SIGINT")).toMatchObject({ code: 0 })
   })
 
-  it("sqlite3 .tables", () => {
+  it("leaves a database of three tables", () => {
     expect(tablesOf(path)).toEqual(["schema_meta", "settings", "vms"])
   })
 
-  it("SELECT value FROM schema_meta WHERE key='version'", () => {
+  it("leaves a database of schema version 2", () => {
     expect(versionOf(path)).toEqual([{ value: "2" }])
   })
 })
@@ -122,20 +120,20 @@ describe.concurrent("the plan's verification checklist", () => {
   }
 
   // `npm run build`, which `npm test` runs before this.
-  it("mise run build succeeds with no warnings", () => {
+  it("the build makes two programs", () => {
     for (const program of Object.values(programs)) {
       accessSync(program, constants.X_OK)
       expect(readFileSync(program, "utf8")).toMatch(/^#!\/usr\/bin\/env node\n/)
     }
   })
 
-  it("mise run test – all tests pass", () => {
+  it("npm test checks, builds and runs all tests", () => {
     const { scripts } = JSON.parse(readFileSync(join(projectFolder, "package.json"), "utf8"))
     expect(Object.keys(scripts)).toEqual(expect.arrayContaining(["build", "test", "check"]))
     for (const part of ["npm run check", "npm run build", "vitest run"]) expect(scripts.test).toContain(part)
   })
 
-  it("mise run clippy – no warnings", async ({ onTestFinished }) => {
+  it("the linter has no warnings", async ({ onTestFinished }) => {
     const biome = join(projectFolder, "node_modules/.bin/biome")
     const args = ["lint", "--error-on-warnings", "--config-path", projectFolder, join(projectFolder, "src")]
     const { code, stderr, stdout } = await start(makeHome(onTestFinished), biome, args).ended
@@ -143,7 +141,7 @@ describe.concurrent("the plan's verification checklist", () => {
     expect(code).toBe(0)
   })
 
-  it('POST /v1/vms with {"name":"test"} returns 201 with VM JSON including auto-assigned CID', async (test) => {
+  it("POST /v1/vms with a name returns 201 and the record, with a CID", async (test) => {
     const { daemon } = await both(test.onTestFinished)
     expect(await call(daemon, "POST", "/v1/vms", { name: "test" })).toMatchObject({
       status: 201,
@@ -151,7 +149,7 @@ describe.concurrent("the plan's verification checklist", () => {
     })
   })
 
-  it("POST /v1/vms with duplicate name returns 409", async ({ onTestFinished }) => {
+  it("POST /v1/vms with a name that is taken returns 409", async ({ onTestFinished }) => {
     const { daemon } = await both(onTestFinished)
     await createVm(daemon, "dup")
     expect(await call(daemon, "POST", "/v1/vms", { name: "dup" })).toMatchObject({
@@ -160,7 +158,7 @@ describe.concurrent("the plan's verification checklist", () => {
     })
   })
 
-  it("GET /v1/vms returns JSON array of all VMs", async ({ onTestFinished }) => {
+  it("GET /v1/vms returns a JSON array of all records", async ({ onTestFinished }) => {
     const { daemon } = await both(onTestFinished)
     expect(await call(daemon, "GET", "/v1/vms")).toEqual({ status: 200, body: [] })
     const vms = [await createVm(daemon, "a"), await createVm(daemon, "b")]
@@ -168,7 +166,7 @@ describe.concurrent("the plan's verification checklist", () => {
   })
 
   // A role that nobody knows is a 400 here; the plan answers it with an empty list.
-  it("GET /v1/vms?role=work filters by role", async ({ onTestFinished }) => {
+  it("GET /v1/vms?role=work returns the records of that role", async ({ onTestFinished }) => {
     const { daemon } = await both(onTestFinished)
     const work = await createVm(daemon, "a")
     await createVm(daemon, "b", { role: "portal" })
@@ -177,13 +175,13 @@ describe.concurrent("the plan's verification checklist", () => {
     expect((await call(daemon, "GET", "/v1/vms?role=boss")).status).toBe(400)
   })
 
-  it("GET /v1/vms/:name returns VM detail", async ({ onTestFinished }) => {
+  it("GET /v1/vms/:name returns the record", async ({ onTestFinished }) => {
     const { daemon } = await both(onTestFinished)
     const vm = await createVm(daemon, "web")
     expect(await call(daemon, "GET", "/v1/vms/web")).toEqual({ status: 200, body: vm })
   })
 
-  it("GET /v1/vms/:nonexistent returns 404", async ({ onTestFinished }) => {
+  it("GET /v1/vms/:name returns 404 for an unknown name", async ({ onTestFinished }) => {
     const { daemon } = await both(onTestFinished)
     expect(await call(daemon, "GET", "/v1/vms/ghost")).toMatchObject({
       status: 404,
@@ -199,7 +197,7 @@ describe.concurrent("the plan's verification checklist", () => {
     expect(await listVms(daemon)).toEqual([])
   })
 
-  it("DELETE /v1/vms/:nonexistent returns 404", async ({ onTestFinished }) => {
+  it("DELETE /v1/vms/:name returns 404 for an unknown name", async ({ onTestFinished }) => {
     const { daemon } = await both(onTestFinished)
     expect(await call(daemon, "DELETE", "/v1/vms/ghost")).toMatchObject({
       status: 404,
@@ -207,7 +205,7 @@ describe.concurrent("the plan's verification checklist", () => {
     })
   })
 
-  it("nexusctl vm create my-vm creates a VM and prints confirmation with CID", async ({ onTestFinished }) => {
+  it("nexusctl vm create creates a VM and prints its CID", async ({ onTestFinished }) => {
     const { daemon, nexusctl } = await both(onTestFinished)
     expect(await nexusctl("vm create my-vm")).toEqual(
       printed('Created VM "my-vm" (state: created, CID: 3)\n\n  Inspect it: nexusctl vm inspect my-vm\n')
@@ -215,20 +213,20 @@ describe.concurrent("the plan's verification checklist", () => {
     expect(await listVms(daemon)).toMatchObject([{ name: "my-vm" }])
   })
 
-  it("nexusctl vm create my-vm --role portal --vcpu 4 --mem 1024 overrides defaults", async ({ onTestFinished }) => {
+  it("nexusctl vm create --role portal --vcpu 4 --mem 1024 overrides the defaults", async ({ onTestFinished }) => {
     const { daemon, nexusctl } = await both(onTestFinished)
     expect((await nexusctl("vm create my-vm --role portal --vcpu 4 --mem 1024")).code).toBe(0)
     expect(await listVms(daemon)).toMatchObject([{ name: "my-vm", role: "portal", vcpu_count: 4, mem_size_mib: 1024 }])
   })
 
-  it("nexusctl vm list renders a table with NAME, ROLE, STATE, VCPU, MEM, CID columns", async ({ onTestFinished }) => {
+  it("nexusctl vm list prints a table of NAME, ROLE, STATE, VCPU, MEM and CID", async ({ onTestFinished }) => {
     const { daemon, nexusctl } = await both(onTestFinished)
     await createVm(daemon, "my-vm")
     const { stdout } = await nexusctl("vm list")
     expect(cells(stdout)).toEqual([head, ["my-vm", "work", "created", "1", "128M", "3"]])
   })
 
-  it("nexusctl vm list --role work filters the list", async ({ onTestFinished }) => {
+  it("nexusctl vm list --role work prints the VMs of that role", async ({ onTestFinished }) => {
     const { daemon, nexusctl } = await both(onTestFinished)
     await createVm(daemon, "a")
     await createVm(daemon, "b", { role: "portal" })
@@ -236,8 +234,8 @@ describe.concurrent("the plan's verification checklist", () => {
     expect(cells(stdout)).toEqual([head, ["a", "work", "created", "1", "128M", "3"]])
   })
 
-  it("nexusctl vm inspect my-vm shows full detail (name, ID, role, state, CID, vCPUs, memory, timestamps)", async (test) => {
-    const { daemon, nexusctl } = await both(test.onTestFinished)
+  it("nexusctl vm inspect prints every field", async ({ onTestFinished }) => {
+    const { daemon, nexusctl } = await both(onTestFinished)
     const { id } = await createVm(daemon, "my-vm")
     const { stdout } = await nexusctl("vm inspect my-vm")
     expect(stdout.replace(/^(Created: +).*$/m, "$1TIME")).toBe(
@@ -254,14 +252,14 @@ Created:    TIME
     expect(stdout).toMatch(/^Created: {4}\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC$/m)
   })
 
-  it("nexusctl vm delete my-vm --yes deletes the VM", async ({ onTestFinished }) => {
+  it("nexusctl vm delete --yes deletes the VM", async ({ onTestFinished }) => {
     const { daemon, nexusctl } = await both(onTestFinished)
     await createVm(daemon, "my-vm")
     expect(await nexusctl("vm delete my-vm --yes")).toEqual(printed('Deleted VM "my-vm"\n'))
     expect(await listVms(daemon)).toEqual([])
   })
 
-  it("nexusctl vm delete my-vm (without –yes) refuses with helpful error", async ({ onTestFinished }) => {
+  it("nexusctl vm delete without --yes refuses and says how to delete", async ({ onTestFinished }) => {
     const { daemon, nexusctl } = await both(onTestFinished)
     await createVm(daemon, "my-vm")
     expect(await nexusctl("vm delete my-vm")).toEqual({
@@ -274,7 +272,7 @@ Created:    TIME
     expect(await listVms(daemon)).toMatchObject([{ name: "my-vm" }])
   })
 
-  it("Schema version is 2, vms table exists alongside schema_meta and settings", async ({ onTestFinished }) => {
+  it("a new database has schema version 2 and the tables schema_meta, settings and vms", async ({ onTestFinished }) => {
     const { daemon, path } = await both(onTestFinished)
     await daemon.stop()
     expect(versionOf(path)).toEqual([{ value: "2" }])
@@ -287,21 +285,21 @@ Created:    TIME
     ])
   })
 
-  it("CIDs auto-increment starting from 3", async ({ onTestFinished }) => {
+  it("CIDs count up from 3", async ({ onTestFinished }) => {
     const { daemon } = await both(onTestFinished)
     for (const [index, name] of ["a", "b", "c"].entries()) expect((await createVm(daemon, name)).cid).toBe(3 + index)
   })
 
-  it("All VMs created in step 4 have state created (no Firecracker yet)", async ({ onTestFinished }) => {
+  it("a new VM has the state created", async ({ onTestFinished }) => {
     const { daemon } = await both(onTestFinished)
     for (const role of ["portal", "work", "service"]) await createVm(daemon, role, { role })
     expect((await listVms(daemon)).map(({ state }) => state)).toEqual(["created", "created", "created"])
-    // Nobody can say otherwise.
+    // A request can't set the state.
     expect((await call(daemon, "POST", "/v1/vms", { name: "x", state: "running" })).status).toBe(400)
   })
 
   // The plan deletes the old database; here it is kept beside the new one.
-  it("Daemon restart with old schema version triggers pre-alpha migration (delete + recreate)", async (test) => {
+  it("a database of an older schema version is replaced at start", async (test) => {
     const home = makeHome(test.onTestFinished)
     const path = join(home.path, "state/nexus/nexus.db")
     const first = await startDaemon(home)

@@ -6,42 +6,23 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest"
 import { displayWidth } from "../../src/cli/nexusctl/DisplayWidth.js"
 import { runCli } from "../support/Cli.js"
 import { type Daemon, runDaemon, startDaemon } from "../support/Daemon.js"
-import { type Home, makeHome } from "../support/Home.js"
+import { type AtEnd, type Home, makeHome } from "../support/Home.js"
+import { listen } from "../support/LocalServer.js"
 import { type Result, start } from "../support/Process.js"
 import { programs, projectFolder } from "../support/Programs.js"
+import { record } from "../support/Records.js"
+import { hasTerminal, startOnTerminal } from "../support/Terminal.js"
 import { dangerous, escaped, hostile } from "../support/TerminalTexts.js"
 import { createVm } from "../support/VmCalls.js"
 
-const record = (name: string, more: object = {}) => ({
-  id: "0b1f4b0e-4f4e-4c6e-9a57-0a4f6f8f7a11",
-  name,
-  role: "work",
-  state: "created",
-  cid: 3,
-  vcpu_count: 1,
-  mem_size_mib: 128,
-  created_at: 1771425006,
-  updated_at: 1771425006,
-  ...more
-})
-
 /** A daemon that gives every call the same answer. */
-const answering = async (
-  atEnd: (dispose: () => void) => void,
-  status: number,
-  body: unknown
-): Promise<{ readonly address: string }> => {
-  const server = Http.createServer((_, response) =>
-    response.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(body))
+const answering = (atEnd: AtEnd, status: number, body: unknown) =>
+  listen(
+    Http.createServer((_, response) =>
+      response.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(body))
+    ),
+    atEnd
   )
-  atEnd(() => {
-    server.closeAllConnections()
-    server.close()
-  })
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve))
-  const address = server.address()
-  return { address: `127.0.0.1:${typeof address === "object" ? address?.port : ""}` }
-}
 
 /** Both streams of a run, which must be safe. */
 const safe = ({ code, stderr, stdout }: Result): string => {
@@ -105,10 +86,11 @@ describe.concurrent("what a daemon sends", () => {
   })
 
   it("is the same value in JSON, without a byte that a terminal acts on", async ({ onTestFinished }) => {
-    const { address } = await answering(onTestFinished, 200, [record(hostile)])
+    const vm = record(hostile)
+    const { address } = await answering(onTestFinished, 200, [vm])
     const result = await runCli(home, ["vm", "list", "-o", "json", "--daemon", address])
     safe(result)
-    expect(JSON.parse(result.stdout)).toEqual([record(hostile)])
+    expect(JSON.parse(result.stdout)).toEqual([vm])
   })
 })
 
@@ -151,16 +133,10 @@ describe.concurrent("what the user's own machine holds", () => {
     expect(JSON.parse(`${daemon.log()[0]}`).message).toContain(`/${bad}/nexus.db`)
   })
 
-  it.skipIf(!existsSync("/usr/bin/script"))("is escaped in nexusd's log on a terminal", async ({ onTestFinished }) => {
+  it.skipIf(!hasTerminal)("is escaped in nexusd's log on a terminal", async ({ onTestFinished }) => {
     const own = makeHome(onTestFinished)
-    const command = `exec '${process.execPath}' '${programs.nexusd}' --db "$DATABASE"`
-    const running = start(own, "/usr/bin/script", ["-q", "-e", "-c", command, "/dev/null"], {
-      env: {
-        DATABASE: join(own.path, bad, "nexus.db"),
-        NEXUS_API_LISTEN: "127.0.0.1:0",
-        NO_COLOR: "1",
-        SHELL: "/bin/sh"
-      },
+    const running = startOnTerminal(own, programs.nexusd, '--db "$DATABASE"', {
+      env: { DATABASE: join(own.path, bad, "nexus.db"), NEXUS_API_LISTEN: "127.0.0.1:0", NO_COLOR: "1" },
       stdin: "open"
     })
     await new Promise<void>((resolve) =>

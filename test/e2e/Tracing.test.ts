@@ -1,8 +1,9 @@
 import { createServer } from "node:http"
 import { describe, expect, it } from "vitest"
 import { startDaemon } from "../support/Daemon.js"
-import { makeHome } from "../support/Home.js"
+import { type AtEnd, makeHome } from "../support/Home.js"
 import { call } from "../support/HttpJson.js"
+import { listen } from "../support/LocalServer.js"
 import { createVm } from "../support/VmCalls.js"
 
 interface Span {
@@ -25,20 +26,17 @@ interface Export {
 }
 
 /** A collector of OpenTelemetry's, as much of one as takes spans over HTTP. */
-const startCollector = async (atEnd: (dispose: () => void) => void) => {
+const startCollector = async (atEnd: AtEnd) => {
   const received: Array<{ readonly path: string | undefined; readonly body: Export }> = []
   const server = createServer(async (request, response) => {
     const parts = await request.toArray()
     received.push({ path: request.url, body: JSON.parse(Buffer.concat(parts).toString("utf8")) })
     response.end("{}")
   })
-  atEnd(() => server.close())
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve))
-  const address = server.address()
-  const port = typeof address === "object" ? address?.port : undefined
+  const { address } = await listen(server, atEnd)
   const spans = () =>
     received.flatMap(({ body }) => body.resourceSpans.flatMap(({ scopeSpans }) => scopeSpans.flatMap((s) => s.spans)))
-  return { url: `http://127.0.0.1:${port}`, received, spans }
+  return { url: `http://${address}`, received, spans }
 }
 
 const valueOf = ({ attributes }: { readonly attributes: Span["attributes"] }, name: string) => {

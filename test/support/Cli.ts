@@ -9,3 +9,9 @@ export const startCli = (home: Home, args: ReadonlyArray<string>, options?: Opti
 /** Runs nexusctl to its end. */
 export const runCli = (home: Home, args: ReadonlyArray<string>, options?: Options): Promise<Result> =>
   startCli(home, args, options).ended
+
+/** The result of a run that printed this and succeeded. */
+export const printed = (stdout: string): Result => ({ code: 0, stdout, stderr: "" })
+
+/** The result of a run that failed with this message. */
+export const failed = (code: number, stderr: string): Result => ({ code, stdout: "", stderr })
