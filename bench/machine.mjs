@@ -2,7 +2,7 @@ import { readFileSync, statfsSync } from "node:fs"
 import { availableParallelism, cpus, release, totalmem } from "node:os"
 import { postgresVersion } from "./postgres.mjs"
 import { folder } from "./processes.mjs"
-import { Sqlite } from "./sqlite.mjs"
+import { Sqlite, sqlitePackage } from "./sqlite.mjs"
 
 /** Names of the file system types of statfs(2). */
 /** @type {Readonly<Record<number, string>>} */
@@ -22,9 +22,11 @@ export const machine = () => {
   const { dependencies, devDependencies, version } = readJson("package.json")
   // The programs are bundles, so most of what is in them are development dependencies.
   const packages = Object.keys({ ...dependencies, ...devDependencies })
-    .filter((name) => /^(@effect\/(?!vitest)|effect$|better-sqlite3$|pg$|yaml$)/.test(name))
+    .filter((name) => /^(@effect\/(?!vitest)|effect$|pg$|yaml$)/.test(name))
+    .concat(sqlitePackage)
     .sort()
-    .map((name) => `${name} ${readJson(`node_modules/${name}/package.json`).version}`)
+    .map((name) => readJson(`node_modules/${name}/package.json`))
+    .map(({ name, version }) => `${name} ${version}`)
   const database = new Sqlite(":memory:")
   const sqlite = database.prepare("SELECT sqlite_version() AS version").get()?.["version"]
   database.close()

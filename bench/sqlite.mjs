@@ -15,5 +15,10 @@ import { createRequire } from "node:module"
  * @property {() => void} close
  */
 
+const { isNodeApi10, loadSqlite } = createRequire(import.meta.url)("../src/services/sqlite/BetterSqlite3.cjs")
+
 /** @type {new (path: string) => Sqlite} */
-export const Sqlite = createRequire(import.meta.url)("../src/services/sqlite/BetterSqlite3.cjs").loadSqlite()
+export const Sqlite = loadSqlite()
+
+/** The package that it comes from. */
+export const sqlitePackage = isNodeApi10 ? "better-sqlite3" : "better-sqlite3-node20"

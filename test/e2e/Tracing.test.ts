@@ -1,9 +1,10 @@
 import { createServer } from "node:http"
 import { describe, expect, it } from "vitest"
-import { startDaemon } from "../support/Daemon.js"
+import { type DaemonOptions, startDaemon } from "../support/Daemon.js"
 import { type AtEnd, makeHome } from "../support/Home.js"
 import { call } from "../support/HttpJson.js"
 import { listen } from "../support/LocalServer.js"
+import { hasPostgres, needsPostgres, Server } from "../support/PostgresCluster.js"
 import { createVm } from "../support/VmCalls.js"
 
 interface Span {
@@ -79,10 +80,12 @@ describe.concurrent("tracing", () => {
     })
   })
 
-  it("shows the request, the store call and the SQL statement, one inside the other", async ({ onTestFinished }) => {
-    const collector = await startCollector(onTestFinished)
-    const daemon = await startDaemon(makeHome(onTestFinished), {
-      env: { OTEL_EXPORTER_OTLP_ENDPOINT: collector.url }
+  /** Checks the spans of some calls of a daemon: the request, the store call and its SQL statement. */
+  const expectSpans = async (atEnd: AtEnd, system: string, options: DaemonOptions = {}) => {
+    const collector = await startCollector(atEnd)
+    const daemon = await startDaemon(makeHome(atEnd), {
+      ...options,
+      env: { ...options.env, OTEL_EXPORTER_OTLP_ENDPOINT: collector.url }
     })
     await createVm(daemon, "web")
     await call(daemon, "GET", "/v1/vms/web")
@@ -96,17 +99,28 @@ describe.concurrent("tracing", () => {
       .map((statement) => {
         const store = spans.find(({ spanId }) => spanId === statement.parentSpanId)
         const request = spans.find(({ spanId }) => spanId === store?.parentSpanId)
-        const [command] = String(valueOf(statement, "db.query.text")).trim().split(/\s/)
-        return [request?.name, store?.name, command]
+        const text = String(valueOf(statement, "db.query.text"))
+        const command = ["INSERT", "DELETE", "SELECT"].find((word) => text.includes(word))
+        return [request?.name, store?.name, valueOf(statement, "db.system.name"), command]
       })
     expect(chains).toEqual(
       expect.arrayContaining([
-        ["POST /v1/vms", "VmStore.create", "INSERT"],
-        ["GET /v1/vms/{nameOrId}", "VmStore.get", "SELECT"],
-        ["GET /v1/vms", "VmStore.list", "SELECT"],
-        ["DELETE /v1/vms/{nameOrId}", "VmStore.delete", "DELETE"]
+        ["POST /v1/vms", "VmStore.create", system, "INSERT"],
+        ["GET /v1/vms/{nameOrId}", "VmStore.get", system, "SELECT"],
+        ["GET /v1/vms", "VmStore.list", system, "SELECT"],
+        ["DELETE /v1/vms/{nameOrId}", "VmStore.delete", system, "DELETE"]
       ])
     )
+  }
+
+  it("shows the request, the store call and the SQL statement, one inside the other", ({ onTestFinished }) =>
+    expectSpans(onTestFinished, "sqlite"))
+
+  it.skipIf(!hasPostgres)(`does so over PostgreSQL${needsPostgres}`, async ({ onTestFinished }) => {
+    const server = await Server.create(onTestFinished)
+    await expectSpans(onTestFinished, "postgresql", {
+      env: { NEXUS_DATABASE_URL: server.url(await server.database()) }
+    })
   })
 
   it("serves and stops as usual without a collector", async ({ onTestFinished }) => {

@@ -15,4 +15,4 @@ const loadSqlite = () => {
   }
 }
 
-module.exports = { loadSqlite }
+module.exports = { isNodeApi10, loadSqlite }
