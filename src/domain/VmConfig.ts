@@ -101,7 +101,9 @@ const maxConfigBytes = 64 * 1024
 
 /** `config_json` in a request. The text is kept as it was sent. */
 export const VmConfigJson = Schema.String.annotations({
-  description: `Firecracker's configuration file as JSON text of at most 64 KiB: boot-source, drives, network-interfaces`
+  description:
+    "Firecracker's configuration file as JSON text of at most 64 KiB: boot-source, drives, network-interfaces",
+  jsonSchema: { format: "vm-config" }
 }).pipe(
   Schema.filter((text) => {
     if (new TextEncoder().encode(text).length > maxConfigBytes) return [`expected at most ${maxConfigBytes} bytes`]

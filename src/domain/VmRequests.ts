@@ -33,12 +33,12 @@ export const LogsQuery = Schema.Struct({
   )
 }).annotations({ parseOptions: strict })
 
-const stateWords = new Set<string>(VmState.literals)
+const stateWord = `(${VmState.literals.join("|")})`
 
 /** States separated by commas. */
 const States = Schema.transform(
   Schema.String.pipe(
-    Schema.filter((text) => text.split(",").every((word) => stateWords.has(word)), {
+    Schema.pattern(new RegExp(`^${stateWord}(,${stateWord})*$`), {
       message: ({ actual }) =>
         `expected states out of ${VmState.literals.join(", ")}, joined by commas, got ${preview(actual)}`,
       description: `States joined by commas, out of ${VmState.literals.join(", ")}`

@@ -6,10 +6,11 @@ import * as OpenApi from "@effect/platform/OpenApi"
 import * as Schema from "effect/Schema"
 import { Health } from "../domain/Health.js"
 import { version } from "../domain/Version.js"
-import { CreateVm, Vm } from "../domain/Vm.js"
+import { CreateVm, UpdateVm, Vm } from "../domain/Vm.js"
 import { VmQuery } from "../domain/VmQuery.js"
+import { LogsQuery, StopVm, WaitQuery } from "../domain/VmRequests.js"
 import { ApiErrors } from "./ApiErrors.js"
-import { toDocument, withHeader } from "./OpenApiDocument.js"
+import { optionalBody, toDocument, withHeader, withOptionalBody } from "./OpenApiDocument.js"
 
 /**
  * A name or an id in the path. The client must percent-encode it, which `HttpApiClient` leaves undone; the server's
@@ -25,6 +26,10 @@ const NameOrId = Schema.transform(Schema.String, Schema.String, {
 
 const vmPath = "/v1/vms/:nameOrId"
 const target = Schema.Struct({ nameOrId: NameOrId })
+
+const ConsoleLog = HttpApiSchema.Text({ contentType: "text/plain; charset=utf-8" }).annotations({
+  description: "What the guest wrote to its serial console, byte for byte"
+})
 
 class Vms extends HttpApiGroup.make("vms")
   .add(
@@ -57,13 +62,74 @@ class Vms extends HttpApiGroup.make("vms")
       .annotate(OpenApi.Description, "An id is looked for first, then a name.")
   )
   .add(
+    HttpApiEndpoint.patch("update", vmPath)
+      .setPath(target)
+      .setPayload(UpdateVm)
+      .addSuccess(Vm)
+      .addError(ApiErrors.NotFound)
+      .addError(ApiErrors.Conflict)
+      .annotate(OpenApi.Summary, "Change a VM record")
+      .annotate(
+        OpenApi.Description,
+        "What is left out stays. While the VM runs only its role can change. What changes nothing leaves `updated_at`."
+      )
+  )
+  .add(
     HttpApiEndpoint.del("delete", vmPath)
       .setPath(target)
       .addSuccess(HttpApiSchema.NoContent.annotations({ description: "The record is gone" }))
       .addError(ApiErrors.NotFound)
       .addError(ApiErrors.Conflict)
       .annotate(OpenApi.Summary, "Delete a VM record")
-      .annotate(OpenApi.Description, "Removes the one record that GET shows, unless its VM is running.")
+      .annotate(OpenApi.Description, "Removes the one record that GET shows, with its log, unless its VM is running.")
+  )
+  .add(
+    HttpApiEndpoint.post("start", `${vmPath}/start`)
+      .setPath(target)
+      .addSuccess(Vm)
+      .addError(ApiErrors.NotFound)
+      .addError(ApiErrors.Conflict)
+      .addError(ApiErrors.StartFailed)
+      .addError(ApiErrors.VmmUnavailable)
+      .annotate(OpenApi.Summary, "Start a VM")
+      .annotate(
+        OpenApi.Description,
+        "Answers once the guest runs. A start that has begun runs to its end, also when the client disconnects."
+      )
+  )
+  .add(
+    HttpApiEndpoint.post("stop", `${vmPath}/stop`)
+      .setPath(target)
+      .setPayload(optionalBody(StopVm))
+      .addSuccess(Vm)
+      .addError(ApiErrors.NotFound)
+      .addError(ApiErrors.Conflict)
+      .annotate(OpenApi.Summary, "Stop a VM")
+      .annotate(
+        OpenApi.Description,
+        "Asks the guest, kills the VMM after the timeout, and answers once the VM has stopped. A stop that has begun runs to its end, also when the client disconnects."
+      )
+      .annotate(OpenApi.Transform, withOptionalBody)
+  )
+  .add(
+    HttpApiEndpoint.get("logs", `${vmPath}/logs`)
+      .setPath(target)
+      .setUrlParams(LogsQuery)
+      .addSuccess(ConsoleLog)
+      .addError(ApiErrors.NotFound)
+      .addError(ApiErrors.Conflict)
+      .annotate(OpenApi.Summary, "Read a VM's console log")
+      .annotate(OpenApi.Description, "Empty if the VM never ran. With `follow` the answer goes on until the VM stops.")
+  )
+  .add(
+    HttpApiEndpoint.get("wait", `${vmPath}/wait`)
+      .setPath(target)
+      .setUrlParams(WaitQuery)
+      .addSuccess(Vm)
+      .addError(ApiErrors.NotFound)
+      .addError(ApiErrors.WaitTimeout)
+      .annotate(OpenApi.Summary, "Wait until a VM is in a state")
+      .annotate(OpenApi.Description, "Answers at once if it is in one of the states already.")
   )
   .addError(ApiErrors.StoreUnavailable)
   .annotate(OpenApi.Description, "Records of Firecracker microVMs") {}

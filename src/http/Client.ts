@@ -3,18 +3,49 @@ import * as HttpClient from "@effect/platform/HttpClient"
 import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
 import type * as HttpClientResponse from "@effect/platform/HttpClientResponse"
 import * as Context from "effect/Context"
-import type * as Effect from "effect/Effect"
+import * as Data from "effect/Data"
+import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { type Address, formatAddress } from "../domain/Address.js"
 import { parseCursor, type VmCursor } from "../domain/VmQuery.js"
 import { Api } from "./Api.js"
 
+/** A response whose body is left to the caller. */
+class Unread extends Data.TaggedError("Unread")<{ readonly response: HttpClientResponse.HttpClientResponse }> {}
+
+/** The body of a log as a stream. Derived clients read a body to its end before they return it. */
+const makeLogStream = (httpClient: HttpClient.HttpClient, baseUrl: string) =>
+  HttpApiClient.endpoint(Api, {
+    group: "vms",
+    endpoint: "logs",
+    baseUrl,
+    httpClient: HttpClient.transformResponse(
+      httpClient,
+      Effect.flatMap((response) => (response.status === 200 ? new Unread({ response }) : Effect.succeed(response)))
+    )
+  }).pipe(
+    Effect.map(
+      (logs) =>
+        ({ path, urlParams }: Omit<Parameters<typeof logs>[0], "withResponse">) =>
+          logs({ path, urlParams }).pipe(
+            Effect.zipRight(Effect.dieMessage("a log of status 200 was read")),
+            Effect.catchTag("Unread", ({ response }) => Effect.succeed(response.stream))
+          )
+    )
+  )
+
 /** A client of the daemon at `address`. Over a Unix socket, it is for the `HttpClient` to connect there. */
 const make = (address: Address, token?: string) =>
-  HttpApiClient.make(Api, {
-    baseUrl: "path" in address ? "http://localhost" : `http://${formatAddress(address)}`,
-    transformClient: (client) =>
-      token === undefined ? client : HttpClient.mapRequest(client, HttpClientRequest.bearerToken(token))
+  Effect.gen(function* () {
+    const baseUrl = "path" in address ? "http://localhost" : `http://${formatAddress(address)}`
+    const withoutToken = yield* HttpClient.HttpClient
+    const httpClient =
+      token === undefined ? withoutToken : HttpClient.mapRequest(withoutToken, HttpClientRequest.bearerToken(token))
+    return {
+      ...(yield* HttpApiClient.makeWith(Api, { httpClient, baseUrl })),
+      /** Like `vms.logs`, as a stream of bytes: for `follow`, and for bytes that are not UTF-8. */
+      logStream: yield* makeLogStream(httpClient, baseUrl)
+    }
   })
 
 /**

@@ -124,8 +124,13 @@ export const HttpErrors = {
   HeadTooLarge: httpError(431, HeadTooLarge, "The request's head is larger than 16 KiB", { tagged: true }),
   InternalError: httpError(500, InternalError, "A bug in the daemon; its log has more, under the request's id"),
   NotImplemented: httpError(501, NotImplemented, "The request's transfer coding is not implemented", { tagged: true }),
-  Overloaded: httpError(503, Overloaded, "Too many requests are under way; Retry-After says when to come again", {
-    tagged: true
-  })
+  Overloaded: httpError(
+    503,
+    Overloaded,
+    "Too many requests are under way, or the daemon is stopping; Retry-After says when to come again",
+    {
+      tagged: true
+    }
+  )
 } as const
 export type HttpError = (typeof HttpErrors)[keyof typeof HttpErrors]["Type"]

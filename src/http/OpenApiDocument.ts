@@ -2,6 +2,7 @@ import type * as OpenApi from "@effect/platform/OpenApi"
 import type * as OpenApiJsonSchema from "@effect/platform/OpenApiJsonSchema"
 import type * as Context from "effect/Context"
 import * as Record from "effect/Record"
+import * as Schema from "effect/Schema"
 import { defaultAddress, formatAddress } from "../domain/Address.js"
 
 type JsonSchema = OpenApiJsonSchema.JsonSchema
@@ -23,6 +24,18 @@ export const withHeader =
       [status]: { ...responses[status], headers: { [name]: { description, schema: { type: "string" } } } }
     }
   })
+
+/** A request's body that may be left out. JSON Schema has no `undefined`: `withOptionalBody` removes what stands for it. */
+export const optionalBody = <A, I>(schema: Schema.Schema<A, I>) =>
+  Schema.Union(schema, Schema.Undefined.annotations({ jsonSchema: { type: "null" } }))
+
+/** Documents an `optionalBody`. */
+export const withOptionalBody: Transform = ({ requestBody, ...operation }) => {
+  const schema = requestBody && schemaOf(requestBody)
+  const [body] = schema !== undefined && "anyOf" in schema ? schema.anyOf : []
+  if (body === undefined) return operation
+  return { ...operation, requestBody: { content: { "application/json": { schema: body } }, required: false } }
+}
 
 /** `HttpApi` declares an error of its own on every call; Nexus sends `BadRequest` instead. */
 const libraryErrors = ["HttpApiDecodeError", "Issue", "PropertyKey"]

@@ -20,6 +20,7 @@ import { type Daemon, startDaemon } from "../support/Daemon.js"
 import { makeHome } from "../support/Home.js"
 import { type Answer, requestBytes, sendBytes, type TestAddress } from "../support/HttpBytes.js"
 import { call } from "../support/HttpJson.js"
+import { lifecycleStub } from "../support/LifecycleStub.js"
 import { listVms } from "../support/VmCalls.js"
 import { isFull, report, trials } from "./Report.js"
 
@@ -223,7 +224,10 @@ describe("limits", { concurrent: !isFull }, () => {
           return Context.make(VmStore, { ...inner, listJson }).pipe(Context.add(StoreHealth, yield* StoreHealth))
         })
       ).pipe(Layer.provide(VmStoreMemory.layer()))
-      const server = Server.layer({ address: { host: "127.0.0.1", port: 0 } }).pipe(Layer.provide(store))
+      const server = Server.layer({ address: { host: "127.0.0.1", port: 0 } }).pipe(
+        Layer.provide(lifecycleStub()),
+        Layer.provide(store)
+      )
       const { address } = Context.get(yield* Layer.build(server), HttpApiServer)
       if (!("port" in address)) return yield* Effect.dieMessage("no TCP")
       const get = requestBytes(address, { path: "/v1/vms" })

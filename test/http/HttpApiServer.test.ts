@@ -1,4 +1,5 @@
 import * as Http from "node:http"
+import * as Net from "node:net"
 import * as HttpApi from "@effect/platform/HttpApi"
 import * as HttpApiEndpoint from "@effect/platform/HttpApiEndpoint"
 import * as HttpApiGroup from "@effect/platform/HttpApiGroup"
@@ -12,9 +13,11 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import * as TestClock from "effect/TestClock"
 import { formatAddress } from "../../src/domain/Address.js"
 import * as HttpApiServer from "../../src/http/server/HttpApiServer.js"
 import { HttpResponse } from "../../src/http/server/HttpResponse.js"
@@ -48,6 +51,7 @@ class Items extends HttpApiGroup.make("items")
       .addSuccess(Schema.Struct({ force: Schema.NullOr(Schema.Boolean) }))
   )
   .add(HttpApiEndpoint.post("slow", "/items/:name/slow").setPath(path))
+  .add(HttpApiEndpoint.get("wait", "/items/:name/wait").setPath(path).addSuccess(Item))
   .add(HttpApiEndpoint.get("events", "/events").addSuccess(Schema.String)) {}
 
 class Api extends HttpApi.make("test").add(Items) {}
@@ -57,9 +61,11 @@ interface Probe {
   readonly started: Deferred.Deferred<void>
   readonly proceed: Deferred.Deferred<void>
   readonly ended: Deferred.Deferred<Exit.Exit<unknown, unknown>>
+  /** One entry for each wait that has begun. */
+  readonly waits: Array<string>
 }
 
-const handlers = ({ ended, proceed, started }: Probe, uninterruptible: boolean) =>
+const handlers = ({ ended, proceed, started, waits }: Probe, uninterruptible: boolean) =>
   HttpApiServer.group(Api, "items", (group) =>
     Effect.succeed(
       group
@@ -85,6 +91,14 @@ const handlers = ({ ended, proceed, started }: Probe, uninterruptible: boolean) 
             ),
           { uninterruptible }
         )
+        .handle(
+          "wait",
+          ({ path }) => {
+            waits.push(path.name)
+            return Effect.as(Deferred.await(proceed), path).pipe(Effect.onExit((exit) => Deferred.succeed(ended, exit)))
+          },
+          { longLived: true }
+        )
         .handle("events", () => {
           const events = Stream.concat(Stream.make(Buffer.from("event: ready\n\n")), Stream.never)
           const observed = Stream.ensuringWith(events, (exit) => Deferred.succeed(ended, exit))
@@ -94,15 +108,16 @@ const handlers = ({ ended, proceed, started }: Probe, uninterruptible: boolean) 
   )
 
 /** A server of the definition on a free port; `stop` closes it. */
-const serve = (uninterruptible = false) =>
+const serve = (uninterruptible = false, options: Omit<HttpApiServer.Options, "address"> = {}) =>
   Effect.gen(function* () {
     const probe: Probe = {
       started: yield* Deferred.make<void>(),
       proceed: yield* Deferred.make<void>(),
-      ended: yield* Deferred.make<Exit.Exit<unknown, unknown>>()
+      ended: yield* Deferred.make<Exit.Exit<unknown, unknown>>(),
+      waits: []
     }
     const scope = yield* Scope.make()
-    const server = HttpApiServer.layer(Api, { address: { host: "127.0.0.1", port: 0 } })
+    const server = HttpApiServer.layer(Api, { ...options, address: { host: "127.0.0.1", port: 0 } })
     const context = yield* Layer.buildWithScope(Layer.provide(server, handlers(probe, uninterruptible)), scope)
     const { address } = Context.get(context, HttpApiServer.HttpApiServer)
     const stop = Scope.close(scope, Exit.void)
@@ -116,6 +131,19 @@ const call = (url: string, init?: RequestInit) =>
     const { headers, status } = response
     return { status, headers, body: await response.text() }
   })
+
+const openSocket = (url: string) =>
+  Effect.acquireRelease(
+    Effect.async<Net.Socket>((resume) => {
+      const { hostname, port } = new URL(url)
+      const socket = Net.connect(Number(port), hostname, () => resume(Effect.succeed(socket)))
+      socket.on("error", () => {}).resume()
+    }),
+    (socket) => Effect.sync(() => socket.destroy())
+  )
+
+const until = (isDone: () => boolean) =>
+  Effect.repeat(Effect.sync(isDone), { until: (done) => done, schedule: Schedule.spaced("10 millis") })
 
 const json = (method: string, value: unknown): RequestInit => ({
   method,
@@ -206,6 +234,112 @@ describe("HttpApiServer", () => {
     })
   )
 
+  it.scopedLive("lets an uninterruptible handler finish that began while the server stops", () =>
+    Effect.gen(function* () {
+      const { ended, proceed, started, stop, url } = yield* serve(true)
+      const socket = yield* openSocket(url)
+      // The head is not complete when the server stops, so that the drain waits for it.
+      socket.write(`POST /items/a/slow HTTP/1.1\r\nHost: ${new URL(url).host}\r\n`)
+      yield* Effect.sleep("50 millis")
+      const stopped = yield* Effect.fork(stop)
+      yield* Effect.sleep("50 millis")
+      socket.write("\r\n")
+      yield* Deferred.await(started)
+      socket.destroy()
+      yield* Effect.sleep("100 millis")
+      expect(stopped.unsafePoll()).toBeNull()
+      yield* Deferred.succeed(proceed, undefined)
+      yield* stopped
+      expect(yield* Deferred.poll(ended)).toEqual(Option.some(Exit.succeed(Exit.void)))
+    })
+  )
+
+  it.scoped("stops within 10 seconds though an uninterruptible handler never finishes", () =>
+    Effect.gen(function* () {
+      const { ended, started, stop, url } = yield* serve(true)
+      yield* disconnectAfter(`${url}/items/a/slow`, "POST", Deferred.await(started))
+      const stopped = yield* Effect.fork(stop)
+      while (stopped.unsafePoll() === null) {
+        yield* TestClock.adjust("10 seconds")
+        yield* Effect.promise(() => new Promise((resolve) => setImmediate(resolve)))
+      }
+      expect(yield* Deferred.poll(ended)).toEqual(Option.none())
+    })
+  )
+
+  it.scopedLive("interrupts a long-lived handler whose client disconnects", () =>
+    Effect.gen(function* () {
+      const { ended, url } = yield* serve()
+      yield* disconnectAfter(`${url}/items/a/wait`, "GET", Effect.sleep("100 millis"))
+      expect(Exit.isInterrupted(yield* Deferred.await(ended))).toBe(true)
+    })
+  )
+
+  it.scopedLive("ends long-lived handlers with 503 at once when the server stops", () =>
+    Effect.gen(function* () {
+      const { ended, stop, url } = yield* serve()
+      const waiting = yield* Effect.fork(call(`${url}/items/a/wait`))
+      yield* Effect.sleep("100 millis")
+      yield* stop
+      const answer = yield* waiting
+      expect([answer.status, JSON.parse(answer.body)]).toEqual([
+        503,
+        { _tag: "Overloaded", error: "nexusd is stopping; try again later" }
+      ])
+      expect(answer.headers.get("retry-after")).toBe("1")
+      expect(Exit.isInterrupted(yield* Deferred.await(ended))).toBe(true)
+    })
+  )
+
+  it.scopedLive("counts 2,000 long-lived requests apart from others", () =>
+    Effect.gen(function* () {
+      const { proceed, url, waits } = yield* serve()
+      const { host } = new URL(url)
+      // Pipelined on a few connections.
+      const request = `GET /items/a/wait HTTP/1.1\r\nHost: ${host}\r\n\r\n`
+      const sockets = yield* Effect.all(Array.from({ length: 20 }, () => openSocket(url)))
+      for (const socket of sockets) socket.write(request.repeat(100))
+      yield* until(() => waits.length === 2000)
+      const refused = yield* call(`${url}/items/a/wait`)
+      expect([refused.status, JSON.parse(refused.body)]).toEqual([
+        503,
+        {
+          _tag: "Overloaded",
+          error: "2000 event streams, followed logs and waits are under way; try again later"
+        }
+      ])
+      expect((yield* call(`${url}/events`)).status).toBe(503)
+      expect((yield* call(`${url}/items/a`)).status).toBe(200)
+      yield* Deferred.succeed(proceed, undefined)
+      yield* until(() => sockets.every((socket) => socket.bytesRead > 100 * "HTTP/1.1 200 OK".length))
+      expect((yield* call(`${url}/items/a/wait`)).status).toBe(200)
+    })
+  )
+
+  it.scopedLive("does not count the connections of long-lived requests as others", () =>
+    Effect.gen(function* () {
+      const { url, waits } = yield* serve(false, { maxConnections: 1 })
+      const { host } = new URL(url)
+      const sockets: Array<Net.Socket> = []
+      for (const _ of [1, 2, 3]) {
+        const socket = yield* openSocket(url)
+        sockets.push(socket)
+        socket.write(`GET /items/a/wait HTTP/1.1\r\nHost: ${host}\r\n\r\n`)
+        yield* until(() => waits.length === sockets.length)
+      }
+      expect((yield* call(`${url}/items/a`, { headers: { connection: "close" } })).status).toBe(200)
+      const idle = yield* openSocket(url)
+      const over = yield* openSocket(url)
+      yield* until(() => over.closed)
+      for (const socket of sockets) socket.destroy()
+      idle.destroy()
+      yield* Effect.sleep("100 millis")
+      yield* openSocket(url)
+      const stillOver = yield* openSocket(url)
+      yield* until(() => stillOver.closed)
+    })
+  )
+
   it.scopedLive("ends an endless response when its client disconnects", () =>
     Effect.gen(function* () {
       const { ended, url } = yield* serve()
@@ -217,12 +351,16 @@ describe("HttpApiServer", () => {
     })
   )
 
-  it.scopedLive("ends an endless response with its last chunk when the server stops", () =>
+  it.scopedLive("cuts an endless response off when the server stops, so that it does not seem whole", () =>
     Effect.gen(function* () {
       const { stop, url } = yield* serve()
       const response = yield* Effect.promise(() => fetch(`${url}/events`))
-      yield* Effect.fork(stop)
-      expect(yield* Effect.promise(() => response.text())).toBe("event: ready\n\n")
+      const reader = response.body?.getReader()
+      const first = yield* Effect.promise(async () => reader?.read())
+      expect(Buffer.from(first?.value ?? []).toString()).toBe("event: ready\n\n")
+      yield* stop
+      const next = yield* Effect.either(Effect.tryPromise(async () => reader?.read()))
+      expect(next._tag).toBe("Left")
     })
   )
 

@@ -750,8 +750,12 @@ describe("paths and methods", () => {
 
   const allowed: Readonly<Record<string, ReadonlyArray<string>>> = {
     "/v1/vms": ["GET", "HEAD", "POST"],
-    "/v1/vms/web": ["DELETE", "GET", "HEAD"],
-    "/v1/vms/a%2Fb": ["DELETE", "GET", "HEAD"],
+    "/v1/vms/web": ["DELETE", "GET", "HEAD", "PATCH"],
+    "/v1/vms/a%2Fb": ["DELETE", "GET", "HEAD", "PATCH"],
+    "/v1/vms/web/start": ["POST"],
+    "/v1/vms/web/stop": ["POST"],
+    "/v1/vms/web/logs": ["GET", "HEAD"],
+    "/v1/vms/web/wait": ["GET", "HEAD"],
     "/v1/health": ["GET", "HEAD"],
     "/openapi.json": ["GET", "HEAD"],
     "/docs": ["GET", "HEAD"],
@@ -1218,13 +1222,19 @@ describe("the documents", () => {
         expect(openapi).toMatch(/^3\.1\.\d+$/)
         expect(info).toMatchObject({ title: "Nexus", version: "0.1.0" })
         const vm = Object.keys(paths).find((path) => /^\/v1\/vms\/\{\w+\}$/.test(path)) ?? "/v1/vms/{…}"
-        expect(Object.keys(paths).sort()).toEqual(["/v1/health", "/v1/vms", vm])
+        const calls = ["logs", "start", "stop", "wait"].map((call) => `${vm}/${call}`)
+        expect(Object.keys(paths).sort()).toEqual(["/v1/health", "/v1/vms", vm, ...calls])
 
         const answers = {
           [`POST /v1/vms`]: [201, 400, 409, 413, 415, 500, 503],
           [`GET /v1/vms`]: [200, 400, 500, 503],
           [`GET ${vm}`]: [200, 400, 404, 500, 503],
+          [`PATCH ${vm}`]: [200, 400, 404, 409, 500, 503],
           [`DELETE ${vm}`]: [204, 400, 404, 409, 500, 503],
+          [`POST ${vm}/start`]: [200, 400, 404, 409, 500, 503],
+          [`POST ${vm}/stop`]: [200, 400, 404, 409, 500, 503],
+          [`GET ${vm}/logs`]: [200, 400, 404, 409, 500, 503],
+          [`GET ${vm}/wait`]: [200, 400, 404, 408, 500, 503],
           [`GET /v1/health`]: [200, 400, 500, 503]
         }
         for (const [call, statuses] of Object.entries(answers)) {
@@ -1232,7 +1242,8 @@ describe("the documents", () => {
           const responses = paths[path]?.[method.toLowerCase()]?.responses ?? {}
           expect(Object.keys(responses), call).toEqual(expect.arrayContaining(statuses.map(String)))
           for (const [status, { content }] of Object.entries(responses)) {
-            if (status !== "204") expect(content, `${call} ${status}`).toHaveProperty(["application/json", "schema"])
+            const type = call.endsWith("/logs") && status === "200" ? "text/plain; charset=utf-8" : "application/json"
+            if (status !== "204") expect(content, `${call} ${status}`).toHaveProperty([type, "schema"])
           }
         }
         expect(paths["/v1/vms"]?.["post"]?.responses["201"]?.headers).toHaveProperty("Location")
@@ -1332,7 +1343,7 @@ describe("the documents", () => {
         const closed = Object.entries(schemas).filter(([, schema]) =>
           JSON.stringify(schema).includes('"additionalProperties":false')
         )
-        expect(closed.map(([name]) => name)).toEqual(["CreateVm"])
+        expect(closed.map(([name]) => name)).toEqual(["CreateVm", "UpdateVm", "StopVm"])
         for (const name of ["Vm", "Health", "DatabaseStatus", "BadRequest", "Conflict"]) {
           expect(schemas[name], name).toMatchObject({ additionalProperties: true })
         }

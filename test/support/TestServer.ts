@@ -14,9 +14,11 @@ import * as Server from "../../src/http/Server.js"
 import { HttpApiServer } from "../../src/http/server/HttpApiServer.js"
 import type { ListenerOptions } from "../../src/http/server/Listener.js"
 import { StoreHealth } from "../../src/services/StoreHealth.js"
+import type { VmLifecycle } from "../../src/services/VmLifecycle.js"
 import { VmStore } from "../../src/services/VmStore.js"
 import * as VmStoreMemory from "../../src/services/VmStoreMemory.js"
 import { type Answer, type Request, requestBytes, sendBytes, type TestAddress } from "./HttpBytes.js"
+import { lifecycleStub } from "./LifecycleStub.js"
 
 /** `unavailable` fails with StoreUnavailable, `broken` dies. */
 export type StoreMode = "healthy" | "unavailable" | "broken"
@@ -43,6 +45,7 @@ export class TestServer extends Context.Tag("test/TestServer")<
   static readonly layer = (options?: {
     readonly initial?: ReadonlyArray<Vm>
     readonly listener?: Partial<ListenerOptions>
+    readonly lifecycle?: Partial<VmLifecycle["Type"]>
   }) =>
     Layer.scoped(
       TestServer,
@@ -51,6 +54,7 @@ export class TestServer extends Context.Tag("test/TestServer")<
         const logs: Array<string> = []
         const store = switchable(Ref.get(mode)).pipe(Layer.provide(VmStoreMemory.layer(options)))
         const server = Server.layer({ ...options?.listener, address: { host: "127.0.0.1", port: 0 } }).pipe(
+          Layer.provide(lifecycleStub(options?.lifecycle)),
           Layer.provide(store),
           Layer.provide(collectInto(logs))
         )

@@ -35,6 +35,7 @@ const page = (
   payload: "none",
   defaultStatus: 200,
   isUninterruptible: false,
+  isLongLived: false,
   isPublic,
   handle: () => response
 })

@@ -1,5 +1,8 @@
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { formatCursor, type VmCursor, type VmPageQuery } from "../../domain/VmQuery.js"
+import { logTailDefault, waitTimeoutDefault } from "../../domain/VmRequests.js"
+import { VmLifecycle } from "../../services/VmLifecycle.js"
 import { VmStore } from "../../services/VmStore.js"
 import { Api } from "../Api.js"
 import * as HttpApiServer from "../server/HttpApiServer.js"
@@ -14,9 +17,11 @@ const linkTo = ({ limit, role, state }: VmPageQuery, next: VmCursor) => {
 
 const json = "application/json"
 
-/** `/v1/vms`: each handler is one call of the store. */
+const plainText = "text/plain; charset=utf-8"
+
+/** `/v1/vms`: each handler is one call of the store or of the lifecycle. */
 export const layer = HttpApiServer.group(Api, "vms", (handlers) =>
-  Effect.map(VmStore, (store) => {
+  Effect.map(Effect.all([VmStore, VmLifecycle]), ([store, lifecycle]) => {
     const listPage = (query: VmPageQuery) =>
       Effect.map(store.list(query), ({ next, vms }) =>
         HttpResponse.value(vms, { headers: next === undefined ? {} : linkTo(query, next) })
@@ -33,6 +38,28 @@ export const layer = HttpApiServer.group(Api, "vms", (handlers) =>
           : listPage({ ...selection, limit })
       )
       .handle("get", ({ path }) => store.get(path.nameOrId))
-      .handle("delete", ({ path }) => Effect.asVoid(store.delete(path.nameOrId)))
+      .handle("update", ({ path, payload }) => store.update(path.nameOrId, payload))
+      .handle("delete", ({ path }) => lifecycle.delete(path.nameOrId))
+      .handle("start", ({ path }) => lifecycle.start(path.nameOrId))
+      .handle("stop", ({ path, payload: { force = false, host_lost, timeout_s } = {} }) =>
+        host_lost
+          ? lifecycle.loseHost(path.nameOrId)
+          : lifecycle.stop(path.nameOrId, {
+              force,
+              timeout: timeout_s === undefined ? undefined : Duration.seconds(timeout_s)
+            })
+      )
+      .handle("logs", ({ path, urlParams: { follow, tail = logTailDefault } }) => {
+        const isEndless = follow === "true"
+        return Effect.map(lifecycle.logs(path.nameOrId, { tail, follow: isEndless }), (log) =>
+          HttpResponse.stream(plainText, log, { isEndless })
+        )
+      })
+      .handle(
+        "wait",
+        ({ path, urlParams: { state, timeout_s = waitTimeoutDefault } }) =>
+          lifecycle.wait(path.nameOrId, { states: state, timeout: Duration.seconds(timeout_s) }),
+        { longLived: true }
+      )
   })
 )

@@ -16,6 +16,7 @@ export type ReflectedEndpoint = Parameters<Parameters<typeof HttpApi.reflect>[1]
 export interface EndpointHandler {
   readonly handle: (request: never) => Effect.Effect<unknown, unknown>
   readonly isUninterruptible: boolean
+  readonly isLongLived: boolean
 }
 
 /** Maximum number of issues reported. */
@@ -92,6 +93,7 @@ export const toRoute = (reflected: ReflectedEndpoint, handler: EndpointHandler):
     }),
     defaultStatus: statuses[0] ?? 200,
     isUninterruptible: handler.isUninterruptible,
+    isLongLived: handler.isLongLived,
     isPublic: false,
     handle: (input) => {
       const request: Partial<Record<Part, unknown>> = {}

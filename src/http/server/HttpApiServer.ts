@@ -36,14 +36,19 @@ export class Handlers<Unhandled extends AnyEndpoint, E> {
 
   /**
    * Adds the handler of an endpoint. It is interrupted when its client disconnects, unless it is `uninterruptible`: then
-   * it runs to its end.
+   * it runs to its end. A `longLived` one waits for something to happen: it takes no other request's permit, and fails
+   * with `Overloaded` once the server stops.
    */
   handle<const Name extends HttpApiEndpoint.HttpApiEndpoint.Name<Unhandled>>(
     name: Name,
     handle: Handler<HttpApiEndpoint.HttpApiEndpoint.WithName<Unhandled, Name>, E>,
-    options?: { readonly uninterruptible?: boolean }
+    options?: { readonly uninterruptible?: boolean; readonly longLived?: boolean }
   ): Handlers<HttpApiEndpoint.HttpApiEndpoint.ExcludeName<Unhandled, Name>, E> {
-    const handler = { handle, isUninterruptible: options?.uninterruptible ?? false }
+    const handler = {
+      handle,
+      isUninterruptible: options?.uninterruptible ?? false,
+      isLongLived: options?.longLived ?? false
+    }
     return new Handlers(new Map([...this.byName, [name, handler]]))
   }
 }

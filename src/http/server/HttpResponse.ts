@@ -21,6 +21,11 @@ export class HttpResponse<out A, out E = never> {
     readonly headers: Headers
   ) {}
 
+  /** Whether its body goes on until the client disconnects or the server stops. */
+  get isEndless(): boolean {
+    return this.body?._tag === "Stream" && this.body.isEndless
+  }
+
   /** A value of the endpoint's success, sent as JSON. */
   static readonly value = <A>(value: A, { headers = {}, status }: Options = {}) =>
     new HttpResponse<A>({ _tag: "Value", value }, status, headers)
@@ -35,7 +40,8 @@ export class HttpResponse<out A, out E = never> {
 
   /**
    * A body that is sent as the stream yields it; the head goes out with the first chunk. The client must read all of it
-   * within 60 s, unless the stream is endless: that one ends when the client disconnects or the server stops.
+   * within 60 s, unless the stream is endless. An endless one's head goes out at once, the request counts as long-lived,
+   * and the connection is closed when the server stops: the client can tell that the stream was cut off.
    */
   static readonly stream = <E>(
     contentType: string,

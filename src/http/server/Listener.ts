@@ -18,7 +18,7 @@ import type { RequestHandler, RequestListener } from "./RequestHandler.js"
 export class ListenError extends Data.TaggedError("ListenError")<{ readonly message: string }> {}
 
 export interface ListenerOptions extends AccessPolicy {
-  /** Maximum number of connections; further ones are closed at once. */
+  /** Maximum number of connections, besides those of long-lived requests; further ones are closed at once. */
   readonly maxConnections: number
 }
 
@@ -35,7 +35,7 @@ const limits = {
   requireHostHeader: false
 }
 
-/** How long requests in progress may take to finish once the server stops. */
+/** How long requests in progress, and then uninterruptible handlers, may take to finish once the server stops. */
 const drainTimeout = Duration.seconds(10)
 
 const listenErrorMessage = (error: NodeJS.ErrnoException, address: Address): string => {
@@ -183,8 +183,12 @@ export const listen = (
     const { maxConnections, ...policy } = { ...defaults, ...options }
     const run = Runtime.runFork(yield* Effect.runtime())
     const onSlow: OnSlow = (id, message) => run(Effect.annotateLogs(Effect.logWarning(message), "request_id", id))
-    const guarded = (listener: RequestListener) => guard(listener, policy, onSlow)
-    const server = Http.createServer(limits, guarded(handler.listener))
+    // Connections of long-lived requests are not counted, so that they can't take the place of others.
+    const onLongLived = (change: 1 | -1) => {
+      server.maxConnections += change
+    }
+    const guarded = (listener: RequestListener) => guard(listener, { ...policy, onSlow, onLongLived })
+    const server: Http.Server = Http.createServer(limits, guarded(handler.listener))
     server.maxConnections = maxConnections
     // node:http would ignore header lines after the 1,000th; maxHeaderSize is the limit.
     server.maxHeadersCount = 0
@@ -192,6 +196,10 @@ export const listen = (
     server.on("checkExpectation", guarded(refuseExpectation))
     const silent = silentConnections(server)
     return yield* Effect.acquireRelease(bind(server, address), () =>
-      Effect.all([drain(server, silent), handler.stop], { concurrency: "unbounded", discard: true })
+      handler.endLongLived.pipe(
+        Effect.zipRight(drain(server, silent)),
+        // Only now, since a request may still arrive on an open connection during the drain.
+        Effect.zipRight(Effect.timeoutOption(Effect.interruptible(handler.awaitUninterruptible), drainTimeout))
+      )
     )
   })

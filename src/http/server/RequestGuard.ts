@@ -6,8 +6,8 @@ import { hasBody } from "./RequestBody.js"
 import type { RequestListener } from "./RequestHandler.js"
 import { sendError } from "./ResponseWriter.js"
 
-/** Maximum number of requests in progress; further ones fail with `Overloaded`. Each costs memory. */
-const maxInFlight = 256
+/** Maximum numbers of requests in progress; further ones fail with `Overloaded`. Each costs memory. */
+const maxInFlight = { ordinary: 256, longLived: 2_000 } as const
 
 /** Responds at once, without reading the request's body. */
 const refuse = (response: Http.ServerResponse, id: string, error: HttpError) =>
@@ -33,9 +33,18 @@ const isTransferCodingKnown = ({ headers }: Http.IncomingMessage) =>
 export const refuseExpectation: RequestListener = (_, response, id) =>
   refuse(response, id, new ExpectationFailed({ message: "nothing but 100-continue can be expected" }))
 
-/** Enforces access control and the limit on requests in progress before a request is routed or read. */
-export const guard = (listener: RequestListener, policy: AccessPolicy, onSlow: OnSlow): Http.RequestListener => {
-  let inFlight = 0
+export interface GuardOptions extends AccessPolicy {
+  readonly onSlow: OnSlow
+  /** Called with 1 when a request becomes long-lived, and with -1 when it ends. */
+  readonly onLongLived: (change: 1 | -1) => void
+}
+
+/** Enforces access control and the limits on requests in progress before a request is routed or read. */
+export const guard = (
+  listener: RequestListener,
+  { onLongLived, onSlow, ...policy }: GuardOptions
+): Http.RequestListener => {
+  const inFlight = { ordinary: 0, longLived: 0 }
   return (request, response) => {
     const id = crypto.randomUUID()
     if (!request.url?.startsWith("/")) toOriginForm(request)
@@ -46,29 +55,44 @@ export const guard = (listener: RequestListener, policy: AccessPolicy, onSlow: O
       const message = "the only Transfer-Encoding that nexusd implements is chunked"
       return refuse(response, id, new NotImplemented({ message }))
     }
-    if (inFlight >= maxInFlight) {
-      const message = `${maxInFlight} requests are under way; come again in a second`
+    if (inFlight.ordinary >= maxInFlight.ordinary) {
+      const message = `${maxInFlight.ordinary} requests are under way; come again in a second`
       return refuse(response, id, new Overloaded({ message }))
     }
     // Counted once the request is complete, so that slow senders don't block others.
-    let startedAt: number | undefined
+    let countedAs: keyof typeof inFlight | undefined
+    let startedAt = 0
     let isClosed = false
     const start = () => {
-      // The rest of a refused body may arrive after the response.
-      if (isClosed) return
-      inFlight++
+      // The rest of a body may arrive after the response, or while a long-lived request goes on.
+      if (isClosed || countedAs !== undefined) return
+      countedAs = "ordinary"
+      inFlight.ordinary++
       startedAt = performance.now()
+    }
+    const becomeLongLived = () => {
+      if (isClosed) return undefined
+      if (inFlight.longLived >= maxInFlight.longLived) {
+        const message = `${maxInFlight.longLived} event streams, followed logs and waits are under way; try again later`
+        return new Overloaded({ message })
+      }
+      if (countedAs !== undefined) inFlight[countedAs]--
+      countedAs = "longLived"
+      inFlight.longLived++
+      onLongLived(1)
+      return undefined
     }
     if (hasBody(request)) request.once("end", start)
     else start()
-    listener(request, response, id)
+    listener(request, response, id, becomeLongLived)
     // Registered after the listener's own, which interrupts the handler.
     response.once("close", () => {
       isClosed = true
       // A handler that can't be interrupted would wait forever for its response to be read.
       if (!response.writableEnded) response.end()
-      if (startedAt === undefined) return
-      inFlight--
+      if (countedAs === undefined) return
+      inFlight[countedAs]--
+      if (countedAs === "longLived") return onLongLived(-1)
       const millis = performance.now() - startedAt
       if (millis > slowMillis) onSlow(id, `${request.method} ${request.url} took ${Math.round(millis)} ms`)
     })

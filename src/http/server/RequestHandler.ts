@@ -8,20 +8,30 @@ import * as FiberRef from "effect/FiberRef"
 import * as FiberRefs from "effect/FiberRefs"
 import * as HashMap from "effect/HashMap"
 import * as Runtime from "effect/Runtime"
-import { BadRequest, InternalError } from "../HttpErrors.js"
+import { BadRequest, InternalError, Overloaded } from "../HttpErrors.js"
 import { type ErrorEncoder, encodeHttpError } from "./ErrorEncoder.js"
 import { checkBodyHeaders, hasBody, readJson } from "./RequestBody.js"
 import { withRequestSpan } from "./RequestSpan.js"
 import { send, sendError } from "./ResponseWriter.js"
 import { makeRouter, type Route, type RouteMatch } from "./Router.js"
 
-/** Responds to a request; `id` is the request's, for the response and the log. */
-export type RequestListener = (request: Http.IncomingMessage, response: Http.ServerResponse, id: string) => void
+/**
+ * Responds to a request; `id` is the request's, for the response and the log. `becomeLongLived` releases the request's
+ * permit and takes one of the long-lived ones; it returns the error if there is none.
+ */
+export type RequestListener = (
+  request: Http.IncomingMessage,
+  response: Http.ServerResponse,
+  id: string,
+  becomeLongLived: () => Overloaded | undefined
+) => void
 
 export interface RequestHandler {
   readonly listener: RequestListener
-  /** Ends endless responses, then waits for handlers that are uninterruptible. */
-  readonly stop: Effect.Effect<void>
+  /** Ends long-lived requests, those that arrive later too. */
+  readonly endLongLived: Effect.Effect<void>
+  /** Waits for handlers that are uninterruptible. */
+  readonly awaitUninterruptible: Effect.Effect<void>
 }
 
 const internalError = (id: string) =>
@@ -59,6 +69,8 @@ export const make = (
   Effect.gen(function* () {
     const runtime = yield* Effect.runtime()
     const stopping = yield* Deferred.make<void>()
+    const stopped = Deferred.await(stopping)
+    const stoppingError = new Overloaded({ message: "nexusd is stopping; try again later" })
     const uninterruptible = new Set<Fiber.RuntimeFiber<void>>()
     const findRoute = makeRouter(routes)
 
@@ -96,34 +108,37 @@ export const make = (
       request: Http.IncomingMessage,
       response: Http.ServerResponse,
       id: string,
+      becomeLongLived: () => Overloaded | undefined,
       { path, route, urlParams }: RouteMatch,
       payload: unknown
     ) => {
       const handled = route.handle({ path, urlParams, headers: request.headers, payload })
-      const responding =
-        handled instanceof BadRequest
-          ? handled
-          : Effect.flatMap(handled, (success) =>
-              send(response, id, route.defaultStatus, success, Deferred.await(stopping))
-            )
+      if (handled instanceof BadRequest) return run(request, response, id, route, handled)
+      const untilStop = () => becomeLongLived() ?? Effect.raceFirst(handled, Effect.zipRight(stopped, stoppingError))
+      const responding = Effect.flatMap(route.isLongLived ? Effect.suspend(untilStop) : handled, (success) => {
+        const sending = send(response, id, route.defaultStatus, success, stopped)
+        return success.isEndless && !route.isLongLived ? (becomeLongLived() ?? sending) : sending
+      })
       run(request, response, id, route, responding)
     }
 
-    const listener: RequestListener = (request, response, id) => {
+    const listener: RequestListener = (request, response, id, becomeLongLived) => {
       const match = checkBodyHeaders(request) ?? findRoute(request.method ?? "", request.url ?? "")
       if (!("route" in match)) return run(request, response, id, undefined, match)
       const { payload } = match.route
       if (payload === "none" || (payload === "optional" && !hasBody(request))) {
-        return handle(request, response, id, match, undefined)
+        return handle(request, response, id, becomeLongLived, match, undefined)
       }
       readJson(request, (body) =>
-        "json" in body ? handle(request, response, id, match, body.json) : run(request, response, id, match.route, body)
+        "json" in body
+          ? handle(request, response, id, becomeLongLived, match, body.json)
+          : run(request, response, id, match.route, body)
       )
     }
 
-    const stop = Effect.zipRight(
-      Deferred.succeed(stopping, undefined),
-      Effect.suspend(() => Fiber.awaitAll(uninterruptible))
-    )
-    return { listener, stop: Effect.asVoid(stop) }
+    return {
+      listener,
+      endLongLived: Effect.asVoid(Deferred.succeed(stopping, undefined)),
+      awaitUninterruptible: Effect.suspend(() => Fiber.awaitAll(uninterruptible))
+    }
   })

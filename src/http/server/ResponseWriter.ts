@@ -97,7 +97,14 @@ export const send = <A, E>(
       response.end()
     })
   }
-  return body.isEndless
-    ? sendStream(response, Stream.interruptWhen(body.stream, stopping), writeStreamHead)
-    : inTime(sendStream(response, body.stream, writeStreamHead))
+  if (!body.isEndless) return inTime(sendStream(response, body.stream, writeStreamHead))
+  const cutOff = Effect.zipRight(
+    stopping,
+    Effect.sync(() => response.destroy())
+  )
+  return Effect.suspend(() => {
+    writeStreamHead()
+    response.flushHeaders()
+    return Effect.raceFirst(sendStream(response, body.stream, writeStreamHead), cutOff)
+  })
 }

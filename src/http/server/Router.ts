@@ -24,6 +24,8 @@ export interface Route {
   readonly defaultStatus: number
   /** A handler that has begun runs to its end, even when the client disconnects. */
   readonly isUninterruptible: boolean
+  /** A handler that waits for something to happen. The server ends it when it stops. */
+  readonly isLongLived: boolean
   /** Whether it needs no token. */
   readonly isPublic: boolean
   readonly handle: (input: RouteInput) => BadRequest | Effect.Effect<HttpResponse<unknown, unknown>, unknown>
