@@ -2,9 +2,13 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import type { Vm } from "../domain/Vm.js"
 import { VmRun, type VmWithRun } from "../domain/VmRun.js"
+import { toVm } from "./VmRow.js"
 
 /** Keys of the runs in table `settings`. */
 const prefix = "vm.run."
+
+/** The key of the UUID that names a database. */
+export const databaseIdKey = "database.id"
 
 /** The key of a VM's run. */
 export const runKey = (id: string) => prefix + id
@@ -40,8 +44,8 @@ export const encodeRun = (run: VmRun): string => JSON.stringify(run)
 export const decodeRun = (id: string, value: unknown): VmRun | undefined =>
   value === null || value === undefined ? undefined : Option.getOrElse(decode(value), () => unreadable(id))
 
-/** A record as it is shown with its run. */
-export const withRun = ({ vmm: _, ...vm }: Vm, run: VmRun | undefined): VmWithRun => ({
-  vm: run !== undefined && vm.state === "running" ? { ...vm, vmm: run.vmm } : vm,
+/** A record, which shows its VMM while it runs, and its run. */
+export const withRun = (vm: Vm, run: VmRun | undefined): VmWithRun => ({
+  vm: toVm({ ...vm, vmm: vm.state === "running" ? run?.vmm : undefined }),
   run
 })

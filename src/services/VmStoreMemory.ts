@@ -116,7 +116,9 @@ export const layer = (options?: { readonly initial?: ReadonlyArray<Vm>; readonly
         get: (nameOrId) => Effect.map(read(nameOrId), ({ vm }) => vm),
         getWithRun: (nameOrId) => Effect.map(read(nameOrId), ({ run, vm }) => ({ run, vm })),
         running: Effect.map(Ref.get(ref), (entries) =>
-          entries.filter(({ run, vm }) => run !== undefined || vm.state === "running")
+          entries
+            .filter(({ run, vm }) => run !== undefined || vm.state === "running")
+            .map(({ run, vm }) => ({ run, vm }))
         ),
         update: (nameOrId, wanted) => Effect.map(transition(nameOrId, update(wanted)), ({ after }) => after.vm),
         transition,

@@ -17,6 +17,8 @@ import { ModelStore, type Operation, operations } from "./VmStoreModel.js"
 export interface Setup {
   readonly initial?: ReadonlyArray<Vm>
   readonly cids?: CidRange
+  /** Rows of table `settings`. A store in memory has none. */
+  readonly settings?: ReadonlyArray<{ readonly key: string; readonly value: string; readonly type: string }>
 }
 
 const create = (name: string, more?: { readonly role?: VmRole }) =>

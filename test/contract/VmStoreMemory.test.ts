@@ -1,4 +1,6 @@
 import * as VmStoreMemory from "../../src/services/VmStoreMemory.js"
+import { vmRunContract } from "./VmRunContract.js"
 import { vmStoreContract } from "./VmStoreContract.js"
 
 vmStoreContract("memory", VmStoreMemory.layer)
+vmRunContract("memory", VmStoreMemory.layer, { hasHost: false, hasSettings: false })

@@ -7,6 +7,7 @@ import { parsePostgresUrl } from "../../src/services/PostgresUrl.js"
 import * as PostgresDatabase from "../../src/services/postgres/PostgresDatabase.js"
 import * as VmStorePostgres from "../../src/services/postgres/VmStorePostgres.js"
 import { hasPostgres, needsPostgres, Server } from "../support/PostgresCluster.js"
+import { vmRunContract } from "./VmRunContract.js"
 import { type Setup, vmStoreContract } from "./VmStoreContract.js"
 
 describe.skipIf(!hasPostgres)(`PostgreSQL${needsPostgres}`, () => {
@@ -19,11 +20,12 @@ describe.skipIf(!hasPostgres)(`PostgreSQL${needsPostgres}`, () => {
     }
   })
 
-  const seeded = (initial: Setup["initial"] = []) =>
+  const seeded = ({ initial = [], settings = [] }: Setup) =>
     Layer.effectDiscard(
       Effect.gen(function* () {
         const sql = yield* SqlClient.SqlClient
         yield* Effect.forEach(initial, (vm) => sql`INSERT INTO vms ${sql.insert({ ...vm })}`)
+        yield* Effect.forEach(settings, (row) => sql`INSERT INTO settings ${sql.insert({ ...row })}`)
       })
     )
 
@@ -35,17 +37,19 @@ describe.skipIf(!hasPostgres)(`PostgreSQL${needsPostgres}`, () => {
     return name
   })
 
-  vmStoreContract("PostgreSQL", ({ initial, ...options }) =>
+  const layer = (setup: Setup) =>
     Layer.unwrapEffect(
       Effect.gen(function* () {
         const name = yield* schema
         const url = `${server.url()}?options=${encodeURIComponent(`-c search_path=${name}`)}`
         const target = yield* Either.mapLeft(parsePostgresUrl(url), (problem) => new Error(problem))
-        return VmStorePostgres.layer(options).pipe(
-          Layer.provideMerge(seeded(initial)),
+        return VmStorePostgres.layer(setup).pipe(
+          Layer.provideMerge(seeded(setup)),
           Layer.provide(PostgresDatabase.layer(target))
         )
       })
     ).pipe(Layer.orDie)
-  )
+
+  vmStoreContract("PostgreSQL", layer)
+  vmRunContract("PostgreSQL", layer, { hasHost: true, hasSettings: true })
 })

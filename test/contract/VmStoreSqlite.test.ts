@@ -5,24 +5,28 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Database from "../../src/services/sqlite/Database.js"
 import * as VmStoreSqlite from "../../src/services/sqlite/VmStoreSqlite.js"
+import { vmRunContract } from "./VmRunContract.js"
 import { type Setup, vmStoreContract } from "./VmStoreContract.js"
 
-const seeded = (initial: Setup["initial"] = []) =>
+const seeded = ({ initial = [], settings = [] }: Setup) =>
   Layer.effectDiscard(
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
       yield* Effect.forEach(initial, (vm) => sql`INSERT INTO vms ${sql.insert({ ...vm })}`)
+      yield* Effect.forEach(settings, (row) => sql`INSERT INTO settings ${sql.insert({ ...row })}`)
     })
   )
 
-vmStoreContract("SQLite", ({ initial, ...options }) =>
+const layer = (setup: Setup) =>
   Layer.unwrapScoped(
     Effect.gen(function* () {
       const folder = yield* (yield* FileSystem.FileSystem).makeTempDirectoryScoped({ prefix: "nexus-store-" })
-      return VmStoreSqlite.layer(options).pipe(
-        Layer.provideMerge(seeded(initial)),
+      return VmStoreSqlite.layer(setup).pipe(
+        Layer.provideMerge(seeded(setup)),
         Layer.provide(Database.layer(`${folder}/nexus.db`))
       )
     })
   ).pipe(Layer.provide(NodeContext.layer), Layer.orDie)
-)
+
+vmStoreContract("SQLite", layer)
+vmRunContract("SQLite", layer, { hasHost: false, hasSettings: true })

@@ -75,7 +75,7 @@ export const openConnections = (target: PostgresTarget, timeouts: PoolTimeouts) 
         const held = yield* Effect.acquireRelease(
           Effect.map(withFailover(connect), (client) => {
             if (isClient(client)) client.stopAnswerTimer()
-            return { client, isSound: true }
+            return { client, isSound: true, isCommitted: false }
           }),
           ({ client, isSound }) => Effect.sync(() => client.release(!isSound))
         )
@@ -93,10 +93,13 @@ export const openConnections = (target: PostgresTarget, timeouts: PoolTimeouts) 
           }).pipe(
             Effect.ensuring(Effect.sync(() => isClient(client) && client.stopAnswerTimer())),
             Effect.uninterruptible,
-            Effect.map(({ rows }) => rows)
+            Effect.map(({ rows }) => {
+              held.isCommitted = statement.text === "COMMIT"
+              return rows
+            })
           )
         yield* Effect.acquireRelease(run({ text: begin }), () =>
-          held.isSound ? Effect.ignore(run({ text: "ROLLBACK" })) : Effect.void
+          held.isSound && !held.isCommitted ? Effect.ignore(run({ text: "ROLLBACK" })) : Effect.void
         )
         return run
       })

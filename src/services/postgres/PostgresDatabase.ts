@@ -34,11 +34,13 @@ export class PostgresDatabase extends Context.Tag("nexus/PostgresDatabase")<
       statement: Statement
     ) => Effect.Effect<ReadonlyArray<Row>, StoreUnavailable>
     /**
-     * Runs `change` in one transaction (READ COMMITTED) and commits it if `change` succeeds. At most 4 run at once; further
-     * ones wait. After `StoreUnavailable` the transaction may have been committed or not.
+     * Runs `change` in one transaction (READ COMMITTED) and commits it if `change` succeeds. Three run at once; further ones
+     * wait. With `lock`, an advisory lock's SQL expression, one runs at a time, in all daemons. After `StoreUnavailable` the
+     * transaction may have been committed or not.
      */
     readonly transaction: <A, E>(
-      change: (run: Run) => Effect.Effect<A, E | SqlError>
+      change: (run: Run) => Effect.Effect<A, E | SqlError>,
+      lock?: string
     ) => Effect.Effect<A, Exclude<E, SqlError> | StoreUnavailable>
     /** A read-only snapshot (REPEATABLE READ) that lasts until the scope closes. Holds a connection. */
     readonly snapshot: Effect.Effect<
@@ -54,6 +56,12 @@ const requestTimeoutMillis = 4_500
 
 /** How long nexusd retries to reach the server at start. */
 const startTimeout = Duration.seconds(30)
+
+/**
+ * A daemon that stops in the midst of a transaction holds its locks, which the others wait for: the server ends it soon. A
+ * daemon takes milliseconds between two statements.
+ */
+const beginChange = `BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL idle_in_transaction_session_timeout = '5s'`
 
 const decodeStatus = Schema.decodeUnknown(DatabaseStatus)
 
@@ -141,16 +149,15 @@ export const layer = (
           Effect.catchAll(read<Row>(statement), toUnavailable)
       })
 
-      const transactionPermit = yield* scopedPermits(
-        maxTransactions,
-        requestTimeoutMillis,
-        "too many VMs are changed at once; try again"
-      )
-      const withTransaction = <A, E>(change: (run: Run) => Effect.Effect<A, E | SqlError>) =>
+      const changePermits = (count: number) =>
+        scopedPermits(count, requestTimeoutMillis, "too many VMs are changed at once; try again")
+      const permitUnlocked = yield* changePermits(maxTransactions - 1)
+      const permitLocked = yield* changePermits(1)
+      const withTransaction = <A, E>(change: (run: Run) => Effect.Effect<A, E | SqlError>, lock?: string) =>
         Effect.gen(function* () {
-          yield* transactionPermit
-          const run = yield* transaction("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
-          const result = yield* change(run)
+          yield* lock === undefined ? permitUnlocked : permitLocked
+          const run = yield* transaction(lock === undefined ? beginChange : `${beginChange}; SELECT ${lock}`)
+          const result = yield* change((statement) => withSqlSpan(run(statement), "postgresql", statement.text))
           yield* run({ text: "COMMIT" })
           return result
         }).pipe(Effect.scoped, Effect.catchIf(isSqlError, toUnavailable))

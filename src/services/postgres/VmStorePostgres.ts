@@ -5,6 +5,7 @@ import { Conflict, NotFound, StoreUnavailable } from "../../domain/Errors.js"
 import { Cid, type CidRange, cidRange, newVm, type Vm } from "../../domain/Vm.js"
 import { update } from "../../domain/VmTransition.js"
 import { withAnyCaseId } from "../AnyCaseId.js"
+import { databaseIdKey } from "../VmRunRow.js"
 import { VmStore } from "../VmStore.js"
 import { withSpans } from "../VmStoreSpans.js"
 import * as LookupBatcher from "./LookupBatcher.js"
@@ -88,10 +89,10 @@ const awaitCreate = (name: string): Statement => ({
 
 const selectDatabaseId: Statement = {
   name: "database id",
-  text: "SELECT value FROM settings WHERE key = 'database.id'"
+  text: `SELECT value FROM settings WHERE key = '${databaseIdKey}'`
 }
 const insertDatabaseId = (id: string): Statement => ({
-  text: "INSERT INTO settings (key, value, type) VALUES ('database.id', $1, 'string') ON CONFLICT (key) DO NOTHING",
+  text: `INSERT INTO settings (key, value, type) VALUES ('${databaseIdKey}', $1, 'string') ON CONFLICT (key) DO NOTHING`,
   values: [id]
 })
 

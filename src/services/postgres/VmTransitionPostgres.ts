@@ -46,10 +46,7 @@ const selectRunning: Statement = {
 }
 
 /** Makes transitions that look at other runs wait for each other, until their transaction ends. */
-const lockRuns: Statement = {
-  name: "lock runs",
-  text: "SELECT pg_advisory_xact_lock(hashtext('nexus.runs'), 'vms'::regclass::oid::bigint::bit(32)::int)"
-}
+const lockRuns = "pg_advisory_xact_lock(hashtext('nexus.runs'), 'vms'::regclass::oid::bigint::bit(32)::int)"
 
 /** Locks a record until the transaction ends. Its run is read afterwards, in a snapshot that is taken with the lock. */
 const lockRecord = (nameOrId: string): Statement => ({
@@ -60,8 +57,8 @@ const lockRecord = (nameOrId: string): Statement => ({
 
 const selectRun = (id: string): Statement => ({
   name: "run of",
-  text: "SELECT value FROM settings WHERE key = $1",
-  values: [runKey(id)]
+  text: "SELECT $1 AS id, value AS run FROM settings WHERE key = $2",
+  values: [id, runKey(id)]
 })
 
 const selectRuns: Statement = {
@@ -132,14 +129,12 @@ export const make = ({ executeOrUnavailable, execute, transaction }: PostgresDat
     withOthers: boolean
   ) =>
     Effect.gen(function* () {
-      if (withOthers) yield* run(lockRuns)
       const [row] = yield* run<VmRow>(lockRecord(nameOrId))
       if (row === undefined) return yield* NotFound.vm(nameOrId)
       const vm = toVm(row)
-      const [own] = yield* run<{ value: string }>(selectRun(vm.id))
-      const others = withOthers ? yield* run<RowWithRun>(selectRuns) : []
-      const before = withRun(vm, decodeRun(vm.id, own?.value))
-      const decision = yield* decide(before, others.filter(({ id }) => id !== vm.id).map(toVmWithRun))
+      const runs = yield* run<RowWithRun>(withOthers ? selectRuns : selectRun(vm.id))
+      const before = withRun(vm, decodeRun(vm.id, runs.find(({ id }) => id === vm.id)?.run))
+      const decision = yield* decide(before, runs.filter(({ id }) => id !== vm.id).map(toVmWithRun))
       const now = Math.floor((yield* Clock.currentTimeMillis) / 1000)
       const changes = changesOf(before, decision, postgresColumns, now)
       const { after } = changes
@@ -157,7 +152,9 @@ export const make = ({ executeOrUnavailable, execute, transaction }: PostgresDat
     decide: (current: VmWithRun, others: ReadonlyArray<VmWithRun>) => Either.Either<VmChange | undefined, E>,
     options?: { readonly withOthers: boolean }
   ): Effect.Effect<VmTransition, E | NotFound | Conflict | StoreUnavailable> =>
-    transaction((run) => change(run, nameOrId, decide, options?.withOthers === true))
+    options?.withOthers === true
+      ? transaction((run) => change(run, nameOrId, decide, true), lockRuns)
+      : transaction((run) => change(run, nameOrId, decide, false))
 
   const getWithRun = (nameOrId: string) =>
     Effect.flatMap(executeOrUnavailable<RowWithRun>(selectWithRun(nameOrId)), ([row]) =>

@@ -21,14 +21,14 @@ const isLocked = (path: string) =>
 
 /**
  * Replaces a database with a backup. Keeps the old database and returns its new path, or `undefined` if there was none.
- * Fails while any process has the database open.
+ * Fails while any process has the database open. Runs of VMs stay behind: they are of the database that is replaced.
  */
 export const restore = (path: string, from: string): Effect.Effect<string | undefined, DatabaseOpenError> =>
   Effect.gen(function* () {
     yield* check(from)
     yield* assertFilePath(path)
     if (!existsSync(path)) {
-      yield* copy(from, path)
+      yield* copy(from, path, { withoutRuns: true })
       return undefined
     }
     // Keeps a symbolic link to the database.
@@ -46,7 +46,7 @@ export const restore = (path: string, from: string): Effect.Effect<string | unde
       renameSync(incoming, database)
       fsyncPath(dirname(database))
     })
-    yield* copy(from, incoming)
+    yield* copy(from, incoming, { withoutRuns: true })
     yield* withExclusiveLock(database, swap).pipe(
       Effect.catchIf(isSqlError, (error) =>
         Effect.flatMap(isBusy(error) ? Effect.succeed(true) : isLocked(database), (isOpen) =>

@@ -14,9 +14,10 @@ import { dirname, join } from "node:path"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import { DatabaseOpenError } from "../DatabaseOpenError.js"
+import { isRun } from "../VmRunRow.js"
 import { assertFileName, openForReading } from "./DatabaseFiles.js"
 import { removeQuietly, toOpenError, withFiles } from "./OpenErrors.js"
-import { openReadOnly } from "./SqliteConnection.js"
+import { openReadOnly, openWritable } from "./SqliteConnection.js"
 
 /** Syncs a file or folder to disk. */
 export const fsyncPath = (path: string) => {
@@ -29,10 +30,28 @@ export const fsyncPath = (path: string) => {
 const timeStamp = Effect.map(DateTime.now, (now) => DateTime.formatIso(now).replace(/[-:]|\.\d+/g, ""))
 
 /**
+ * Removes the runs of a copied database: its VMs do not run. Without a journal, whose leftovers would be applied to the next
+ * file of that name; an incomplete copy is removed.
+ */
+const removeRuns = (path: string) =>
+  Effect.gen(function* () {
+    const sql = yield* openWritable(path)
+    yield* sql`PRAGMA journal_mode = OFF`
+    yield* sql.unsafe(`DELETE FROM settings WHERE ${isRun}`)
+  }).pipe(Effect.scoped)
+
+interface CopyOptions {
+  /** How to open the database; `openForReading` if absent. */
+  readonly open?: typeof openForReading | typeof openReadOnly
+  /** Leaves out the runs of VMs. */
+  readonly withoutRuns?: boolean
+}
+
+/**
  * Copies a snapshot of a database into a new file of mode 0600. The final name appears only after fsync. Fails if the file
  * exists.
  */
-export const copy = (from: string, to: string, open = openForReading) =>
+export const copy = (from: string, to: string, { open = openForReading, withoutRuns = false }: CopyOptions = {}) =>
   Effect.gen(function* () {
     yield* assertFileName(to)
     const unfinished = `${to}.unfinished`
@@ -44,6 +63,7 @@ export const copy = (from: string, to: string, open = openForReading) =>
       writeFileSync(unfinished, "", { mode: 0o600 })
     })
     yield* Effect.scoped(Effect.flatMap(open(from), (sql) => sql`VACUUM INTO ${unfinished}`)).pipe(
+      Effect.zipRight(Effect.when(removeRuns(unfinished), () => withoutRuns)),
       Effect.zipRight(
         withFiles(to, () => {
           fsyncPath(unfinished)
@@ -77,7 +97,7 @@ export const copyOnce = (path: string, prefix: string) =>
         .filter((name) => name.startsWith(prefix) && name.endsWith(".bak"))
     )
     const made = yield* uniqueBackupName(prefix)
-    yield* copy(path, made, openReadOnly)
+    yield* copy(path, made, { open: openReadOnly })
     return yield* withFiles(made, () => {
       const same = earlier.find((name) => readFileSync(name).equals(readFileSync(made)))
       if (same === undefined) return made

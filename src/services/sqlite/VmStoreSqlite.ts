@@ -10,7 +10,7 @@ import { assertDeletable, update } from "../../domain/VmTransition.js"
 import { withAnyCaseId } from "../AnyCaseId.js"
 import { type Changes, changesOf } from "../VmChanges.js"
 import { columns, toVm, type VmRow } from "../VmRow.js"
-import { decodeRun, encodeRun, isRun, runId, runKey, runValue, withRun } from "../VmRunRow.js"
+import { databaseIdKey, decodeRun, encodeRun, isRun, runId, runKey, runValue, withRun } from "../VmRunRow.js"
 import { VmStore } from "../VmStore.js"
 import { withSpans } from "../VmStoreSpans.js"
 import { Database } from "./Database.js"
@@ -33,9 +33,8 @@ const selectOthers = selectWithRuns(`SELECT ${runId} FROM settings WHERE ${isRun
 const writeRun = `INSERT INTO settings (key, value, type) VALUES (?, ?, 'json')
   ON CONFLICT (key) DO UPDATE SET value = excluded.value, type = excluded.type`
 const deleteRun = "DELETE FROM settings WHERE key = ?"
-const databaseId = "SELECT value FROM settings WHERE key = 'database.id'"
-const insertDatabaseId =
-  "INSERT INTO settings (key, value, type) VALUES ('database.id', ?, 'string') ON CONFLICT (key) DO NOTHING"
+const databaseId = `SELECT value FROM settings WHERE key = '${databaseIdKey}'`
+const insertDatabaseId = `INSERT INTO settings (key, value, type) VALUES ('${databaseIdKey}', ?, 'string') ON CONFLICT (key) DO NOTHING`
 
 type RowWithRun = VmRow & { readonly run: unknown }
 const toVmWithRun = ({ run, ...row }: RowWithRun): VmWithRun => {

@@ -11,25 +11,29 @@ import { openDatabase } from "../sqlite/OpenDatabase.js"
 import { openError, toOpenError } from "../sqlite/OpenErrors.js"
 import { type Run, reserveExecutor, transaction } from "../sqlite/SqliteConnection.js"
 import { columnsJson } from "../sqlite/VmJsonSqlite.js"
+import { columns } from "../VmRow.js"
 import {
   assertEmpty,
   batchSize,
+  count,
+  deleteId,
+  isCopied,
   sameDatabaseError,
+  settingsColumns,
+  type TableName,
   type TransferBackend,
   type TransferSource,
-  type TransferTarget,
-  tables
+  type TransferTarget
 } from "./TransferBackend.js"
 
-const count = "SELECT (SELECT count(*) FROM vms) AS vms, (SELECT count(*) FROM settings) AS settings"
-const settings = `SELECT json_object(${tables.settings.map((name) => `'${name}', ${name}`).join(", ")}) AS json
-  FROM settings ORDER BY key`
+const settings = `SELECT json_object(${settingsColumns.map((name) => `'${name}', ${name}`).join(", ")}) AS json
+  FROM settings WHERE ${isCopied} ORDER BY key`
 const records = `SELECT rowid AS sequence, ${columnsJson} AS json FROM vms WHERE rowid > ? ORDER BY rowid LIMIT ${batchSize}`
 
-const insertInto = (table: keyof typeof tables) =>
-  `INSERT INTO ${table} (${tables[table].join(", ")})
-  SELECT ${tables[table].map((name) => `value ->> '$.${name}'`).join(", ")} FROM json_each(?) ORDER BY key`
-const inserts = { settings: insertInto("settings"), vms: insertInto("vms") }
+const insertInto = (table: TableName, columns: ReadonlyArray<string>) =>
+  `INSERT INTO ${table} (${columns.join(", ")})
+  SELECT ${columns.map((name) => `value ->> '$.${name}'`).join(", ")} FROM json_each(?) ORDER BY key`
+const inserts = { settings: insertInto("settings", settingsColumns), vms: insertInto("vms", columns) }
 
 /** A database file, over one connection. */
 const makeTarget = (path: string, run: Run): TransferTarget => {
@@ -73,12 +77,18 @@ const assertFillable = (path: string, { identity }: TransferSource) =>
 
 /** A SQLite file as the source or target of a transfer. */
 export const make = (path: string): TransferBackend => ({
-  source: source(path),
+  columns,
+  source: () => source(path),
   fill: (from, use) =>
     Effect.gen(function* () {
       yield* assertFillable(path, from)
       const run = yield* reserveExecutor(yield* openDatabase(path))
       const target = makeTarget(path, run)
-      return yield* retryBusy(transaction(run, Effect.zipRight(assertEmpty(path, target), use(target))))
+      return yield* retryBusy(
+        transaction(
+          run,
+          run([deleteId, []]).pipe(Effect.zipRight(assertEmpty(path, target)), Effect.zipRight(use(target)))
+        )
+      )
     }).pipe(Effect.scoped, Effect.mapError(toOpenError(path)))
 })

@@ -47,8 +47,8 @@ const checksumRows = (
   })
 
 /**
- * Copies all VMs and settings of one database, from one snapshot, into an empty one. Ids, CIDs, times and the order of
- * inserts stay. Reads the copy back and compares checksums before the commit: all rows are there, or none. Returns the
+ * Copies all VMs and settings of one database but runs, from one snapshot, into an empty one. Ids, CIDs, times and the order
+ * of inserts stay. Reads the copy back and compares checksums before the commit: all rows are there, or none. Returns the
  * number of VMs.
  */
 export const migrate = (
@@ -57,8 +57,9 @@ export const migrate = (
   onProgress: OnProgress
 ): Effect.Effect<number, DatabaseOpenError> =>
   Effect.gen(function* () {
-    const source = yield* makeBackend(from).source
-    return yield* makeBackend(to).fill(source, (target) =>
+    const target = makeBackend(to)
+    const source = yield* makeBackend(from).source(target.columns)
+    return yield* target.fill(source, (target) =>
       Effect.gen(function* () {
         const counts = yield* source.counts
         const read = yield* checksumRows(source, target.insert, (vms) => onProgress("Copying", vms, counts.vms))

@@ -1,0 +1,33 @@
+import type { DriveIdentity, VmRun } from "../../src/domain/VmRun.js"
+import type { Started } from "../../src/domain/VmTransition.js"
+
+/** The claim of a start by the daemon of host `here`. */
+export const claimOf = (run_id: string, more?: Partial<VmRun>): VmRun => ({
+  run_id,
+  phase: "starting",
+  vmm: "firecracker",
+  host: "here",
+  boot_id: "boot-1",
+  pid_namespace: "pid:[1]",
+  daemon: { pid: 1, start_time: 1 },
+  drives: [],
+  ...more
+})
+
+/** A drive, which is known by its path. */
+export const drive = (path: string, more?: Partial<DriveIdentity>): DriveIdentity => ({
+  path,
+  identity: `file:1:${path}`,
+  is_writable: true,
+  ...more
+})
+
+/** A VM that has been started on host `here`. */
+export const startedAs = ({ pid = 4711, host = "here" } = {}): Started => ({
+  process: { pid, start_time: 99 },
+  socket_path: "/run/api.sock",
+  uds_path: "/run/vsock.sock",
+  console_log_path: "/log/console.log",
+  started_at: 1500,
+  host
+})
