@@ -50,8 +50,10 @@ if [ -z "$url" ]; then
 fi
 
 # Schemathesis keeps its example database in the working directory.
+scripts="$PWD/scripts"
 cd "$work" || exit 1
-NO_PROXY=127.0.0.1 no_proxy=127.0.0.1 "$cache/bin/schemathesis" run "$url/openapi.json" \
+SCHEMATHESIS_HOOKS=schemathesis_hooks PYTHONPATH="$scripts" PYTHONDONTWRITEBYTECODE=1 NO_PROXY=127.0.0.1 no_proxy=127.0.0.1 "$cache/bin/schemathesis" --config-file "$scripts/schemathesis.toml" \
+  run "$url/openapi.json" \
   --checks all --max-examples 100 --seed 1 --request-timeout 60 --no-color >"$work/report" 2>&1
 status=$?
 if [ "$status" -ne 0 ]; then

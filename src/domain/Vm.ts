@@ -2,7 +2,7 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as SchemaAST from "effect/SchemaAST"
 import { boundedInt, literals, preview, strict, wholeNumber } from "./Schemas.js"
-import { VmConfigJson } from "./VmConfig.js"
+import { VmConfigJson, VmConfigJsonOrNull } from "./VmConfig.js"
 
 /** What a VM is for: an entry point, a private office for an agent, or a service others share. */
 export const VmRole = literals(["portal", "work", "service"], "What the VM is for")
@@ -77,7 +77,7 @@ export const UpdateVm = Schema.Struct({
   vcpu_count: ifSet(VcpuCount),
   mem_size_mib: ifSet(MemSizeMib),
   config_json: ifSet(
-    Schema.NullOr(VmConfigJson).annotations({ description: "The configuration, as in CreateVm; null removes it" })
+    VmConfigJsonOrNull.annotations({ description: "The configuration, as in CreateVm; null removes it" })
   )
 }).annotations({ identifier: "UpdateVm", description: "The fields of a VM to change", parseOptions: strict })
 export type UpdateVm = typeof UpdateVm.Type

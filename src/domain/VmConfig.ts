@@ -99,14 +99,21 @@ export const parseVmConfig = (text: string): Either.Either<VmConfig, ReadonlyArr
 
 const maxConfigBytes = 64 * 1024
 
-/** `config_json` in a request. The text is kept as it was sent. */
-export const VmConfigJson = Schema.String.annotations({
+const configIssues = (text: string): ReadonlyArray<string | Issue> => {
+  if (new TextEncoder().encode(text).length > maxConfigBytes) return [`expected at most ${maxConfigBytes} bytes`]
+  return Either.match(parseVmConfig(text), { onLeft: (issues) => issues, onRight: () => [] })
+}
+
+const ConfigText = Schema.String.annotations({
   description:
     "Firecracker's configuration file as JSON text of at most 64 KiB: boot-source, drives, network-interfaces",
   jsonSchema: { format: "vm-config" }
-}).pipe(
-  Schema.filter((text) => {
-    if (new TextEncoder().encode(text).length > maxConfigBytes) return [`expected at most ${maxConfigBytes} bytes`]
-    return Either.match(parseVmConfig(text), { onLeft: (issues) => issues, onRight: () => [] })
-  })
+})
+
+/** `config_json` in a request. The text is kept as it was sent. */
+export const VmConfigJson = ConfigText.pipe(Schema.filter(configIssues))
+
+/** The same, where null removes it. A union of the above with null would report every issue together with "expected null". */
+export const VmConfigJsonOrNull = Schema.NullOr(ConfigText).pipe(
+  Schema.filter((text) => (text === null ? [] : configIssues(text)))
 )

@@ -95,11 +95,11 @@ describe("PATCH", () => {
   )
 
   for (const [body, problem] of [
-    ['{"cid":5}', "cid: is unexpected"],
-    ['{"vcpu_count":33}', "vcpu_count: expected a whole number from 1 to 32, got 33"],
-    ['{"role":null}', "role: expected one of portal, work, service, got null"],
-    ['{"config_json":"{\\"vsock\\":{}}"}', "config_json.vsock: vsock is derived from the record: leave it out"],
-    ["null", "expected a JSON object"]
+    ['{"cid":5}', /^cid: is unexpected/],
+    ['{"vcpu_count":33}', /^vcpu_count: expected a whole number from 1 to 32, got 33$/],
+    ['{"role":null}', /^role: expected one of portal, work, service, got null$/],
+    ['{"config_json":"{\\"vsock\\":{}}"}', /^config_json.vsock: vsock is derived from the record: leave it out$/],
+    ["null", /^expected a JSON object$/]
   ] as const) {
     it.live(
       `refuses ${body}`,
@@ -108,7 +108,7 @@ describe("PATCH", () => {
         Effect.gen(function* () {
           const answer = yield* send({ method: "PATCH", path: "/v1/vms/web", body })
           expect(answer.status).toBe(400)
-          expect(jsonOf(answer)["error"]).toContain(problem)
+          expect(jsonOf(answer)["error"]).toMatch(problem)
         })
       )
     )
