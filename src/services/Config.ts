@@ -1,3 +1,4 @@
+import { existsSync, realpathSync } from "node:fs"
 import * as Path from "node:path"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
@@ -9,7 +10,7 @@ import { boundedInt, literals } from "../domain/Schemas.js"
 import { BadConfig, formatParseError, readConfigFile, settings } from "../runtime/ConfigFile.js"
 import { valueFromText } from "../runtime/SchemaInfo.js"
 import { readToken } from "../runtime/Token.js"
-import { configDir, stateDir } from "../runtime/XdgDirs.js"
+import { configDir, expandHome, stateDir } from "../runtime/XdgDirs.js"
 import { type DatabaseTarget, parseTarget } from "./DatabaseTarget.js"
 import { type VmSettings, vmKeys, vmSettings } from "./VmSettings.js"
 
@@ -60,6 +61,8 @@ export interface Config {
   readonly database: DatabaseTarget
   readonly logLevel: typeof keys.log.level.Type
   readonly vm: VmSettings
+  /** Files that hold settings, secrets or records, also if they are missing: no VM may be given one. */
+  readonly privateFiles: ReadonlyArray<string>
 }
 
 /** The settings file without `--config`. */
@@ -88,6 +91,13 @@ const readEnvironment = Effect.suspend(() =>
       })
   )
 )
+
+/** The database and SQLite's files next to it (sqlite.org/tempfiles.html), where a link to it leads. */
+const databaseFiles = (target: DatabaseTarget): ReadonlyArray<string> => {
+  if (target._tag === "Postgres") return []
+  const path = existsSync(target.path) ? realpathSync(target.path) : target.path
+  return ["", "-wal", "-shm", "-journal"].map((suffix) => `${path}${suffix}`)
+}
 
 /** Fails if other machines can reach the address and no token is set. */
 const assertTokenWhereReachable = (listen: Address, token: string | undefined) =>
@@ -120,14 +130,20 @@ export const loadConfig = (flags: Flags): Effect.Effect<Config, BadConfig> =>
       (problem) => new BadConfig({ message: `--db: ${problem}` })
     )
 
+    const target = yield* chosen
     const config: Config = {
       listen: api.listen ?? defaultAddress,
       allowedHosts: (api.allowed_hosts ?? []).map((host) => host.toLowerCase()),
       maxConnections: api.max_connections ?? 512,
       token: api.token_file === undefined ? undefined : yield* readToken(api.token_file),
-      database: yield* chosen,
+      database: target,
       logLevel: log.level ?? "info",
-      vm: vmSettings(vm)
+      vm: vmSettings(vm),
+      privateFiles: [
+        flags.config ?? defaultConfigPath(),
+        api.token_file ?? defaultTokenPath(),
+        ...databaseFiles(target)
+      ].map((path) => Path.resolve(expandHome(path)))
     }
     yield* assertTokenWhereReachable(config.listen, config.token)
     return config

@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from "node:fs"
+import { existsSync, readFileSync, symlinkSync, writeFileSync } from "node:fs"
 import { homedir, hostname } from "node:os"
 import { describe, expect, it } from "@effect/vitest"
 import * as Duration from "effect/Duration"
@@ -126,6 +126,24 @@ describe("the settings of VMs", () => {
       expect((yield* Effect.flip(settings())).message).toMatch(
         /^NEXUS_API_ALLOWED_HOSTS\.1: .*; NEXUS_VM_VMM: expected one of .*; NEXUS_VM_LOG_MAX_SIZE: expected a size .*"much"$/
       )
+    })
+  )
+})
+
+describe("the files that no VM may be given", () => {
+  it.effect("are the settings, the token, and the database with what SQLite writes next to it", () =>
+    Effect.gen(function* () {
+      const config = home.write("nexus.yaml", "api:\n  token_file: ~/token\n")
+      const database = home.write("disk/nexus.db", "")
+      symlinkSync(database, `${home.path}/link.db`)
+      writeFileSync(`${home.path}/token`, "0123456789abcdef", { mode: 0o600 })
+      vi.stubEnv("HOME", home.path)
+      const { privateFiles } = yield* loadConfig({ config, database: "~/link.db" })
+      expect(privateFiles).toEqual([
+        config,
+        `${home.path}/token`,
+        ...["", "-wal", "-shm", "-journal"].map((suffix) => `${database}${suffix}`)
+      ])
     })
   )
 })

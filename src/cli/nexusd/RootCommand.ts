@@ -21,7 +21,7 @@ const options = {
 
 /** The root command, without its handler. */
 export const nexusd = Command.make("nexusd", options).pipe(
-  Command.withDescription("The Nexus daemon: keeps the records of this host's microVMs and serves the REST API")
+  Command.withDescription("The Nexus daemon: runs this host's microVMs and serves the REST API")
 )
 
 /** The settings, with the options of the command line applied. */
