@@ -1,7 +1,7 @@
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import type { Vm } from "../domain/Vm.js"
-import { VmRun, type VmWithRun } from "../domain/VmRun.js"
+import { type DriveIdentity, VmRun, type VmWithRun } from "../domain/VmRun.js"
 import { toVm } from "./VmRow.js"
 
 /** Keys of the runs in table `settings`. */
@@ -37,6 +37,9 @@ const unreadable = (id: string): VmRun => ({
   daemon: { pid: 0, start_time: 0 },
   drives: []
 })
+
+/** The text that a run with this drive contains. */
+export const driveText = ({ identity }: DriveIdentity): string => JSON.stringify(identity)
 
 export const encodeRun = (run: VmRun): string => JSON.stringify(run)
 

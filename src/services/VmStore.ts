@@ -5,7 +5,7 @@ import type * as Stream from "effect/Stream"
 import type { Conflict, NotFound, StoreUnavailable } from "../domain/Errors.js"
 import type { CreateVm, UpdateVm, Vm } from "../domain/Vm.js"
 import type { VmPage, VmPageQuery, VmSelection } from "../domain/VmQuery.js"
-import type { VmChange, VmWithRun } from "../domain/VmRun.js"
+import type { DriveIdentity, VmChange, VmWithRun } from "../domain/VmRun.js"
 
 /** A JSON array of `Vm` in UTF-8: one buffer for up to 1,000 records, else a stream of chunks of 1,000 records each. */
 export type VmListJson = Uint8Array | Stream.Stream<Uint8Array, StoreUnavailable>
@@ -62,8 +62,8 @@ export class VmStore extends Context.Tag("nexus/VmStore")<
 
     /**
      * Reads the record that `get` returns with its run, and writes what `decide` makes of both, in one transaction. `decide`
-     * is one of `VmTransition`'s; it may be called several times. `others` are the runs of all other VMs where
-     * `withOthers` is set, else empty; transitions with `withOthers` run one after the other.
+     * is one of `VmTransition`'s; it may be called several times. `others` are the other VMs whose runs have one of
+     * `drives`; transitions with drives run one after the other.
      *
      * Fails with what `decide` fails with, and with `Conflict` when a new name is taken. After `StoreUnavailable` the change
      * may have been made.
@@ -71,7 +71,7 @@ export class VmStore extends Context.Tag("nexus/VmStore")<
     readonly transition: <E>(
       nameOrId: string,
       decide: (current: VmWithRun, others: ReadonlyArray<VmWithRun>) => Either.Either<VmChange | undefined, E>,
-      options?: { readonly withOthers: boolean }
+      options?: { readonly drives: ReadonlyArray<DriveIdentity> }
     ) => Effect.Effect<VmTransition, E | NotFound | Conflict | StoreUnavailable>
 
     /** The record that `get` returns, with its run. */

@@ -7,7 +7,7 @@ import * as Ref from "effect/Ref"
 import { Conflict, NotFound } from "../domain/Errors.js"
 import { type CidRange, cidRange, newVm, type Vm } from "../domain/Vm.js"
 import type { VmCursor, VmPage, VmSelection } from "../domain/VmQuery.js"
-import type { VmChange, VmWithRun } from "../domain/VmRun.js"
+import type { DriveIdentity, VmChange, VmWithRun } from "../domain/VmRun.js"
 import { assertDeletable, update } from "../domain/VmTransition.js"
 import { withAnyCaseId } from "./AnyCaseId.js"
 import { StoreHealth } from "./StoreHealth.js"
@@ -75,16 +75,19 @@ export const layer = (options?: { readonly initial?: ReadonlyArray<Vm>; readonly
       const transition = <E>(
         nameOrId: string,
         decide: (current: VmWithRun, others: ReadonlyArray<VmWithRun>) => Either.Either<VmChange | undefined, E>,
-        options?: { readonly withOthers: boolean }
+        options?: { readonly drives: ReadonlyArray<DriveIdentity> }
       ) =>
         Effect.flatMap(Clock.currentTimeMillis, (millis) =>
           withAnyCaseId((nameOrId) =>
             change<VmTransition, E | NotFound | Conflict>((entries) =>
               Either.gen(function* () {
                 const entry = yield* find(entries, nameOrId)
-                const others = entries.filter((other) => other !== entry && other.run !== undefined)
+                const wanted = new Set(options?.drives.map(({ identity }) => identity))
+                const others = entries.filter(
+                  (other) => other !== entry && other.run?.drives.some(({ identity }) => wanted.has(identity))
+                )
                 const before: VmWithRun = { vm: entry.vm, run: entry.run }
-                const decision = yield* decide(before, options?.withOthers === true ? others : [])
+                const decision = yield* decide(before, others)
                 const { after } = changesOf(before, decision, columns, Math.floor(millis / 1000))
                 if (entries.some((other) => other !== entry && other.vm.name === after.vm.name)) {
                   return yield* Either.left(Conflict.nameTaken(after.vm.name))

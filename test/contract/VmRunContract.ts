@@ -35,7 +35,7 @@ const runningNames = Effect.flatMap(VmStore, (store) =>
 const change = (nameOrId: string, decide: Parameters<VmStore["Type"]["transition"]>[1]) =>
   Effect.flatMap(VmStore, (store) => store.transition(nameOrId, decide))
 const claim = (nameOrId: string, run: VmRun) =>
-  Effect.flatMap(VmStore, (store) => store.transition(nameOrId, VmTransition.claimStart(run), { withOthers: true }))
+  Effect.flatMap(VmStore, (store) => store.transition(nameOrId, VmTransition.claimStart(run), { drives: run.drives }))
 /** Claims and confirms a start. */
 const start = (nameOrId: string, run = claimOf("run-1")) =>
   Effect.zipRight(claim(nameOrId, run), change(nameOrId, VmTransition.confirmStart(run.run_id, startedAs())))
@@ -351,16 +351,17 @@ export const vmRunContract = (
     )
 
     it.effect(
-      "a transition sees the other runs only where it asks for them",
+      "a transition sees the other runs that have one of its drives",
       run(
         Effect.gen(function* () {
           for (const name of ["a", "b", "c", "idle"]) yield* create(name)
-          yield* start("a", claimOf("run-a"))
-          yield* claim("b", claimOf("run-b"))
-          yield* start("c", claimOf("run-c"))
+          yield* start("a", claimOf("run-a", { drives: [drive("/a"), drive("/a1"), drive('/"\\ü')] }))
+          yield* claim("b", claimOf("run-b", { drives: [drive("/b")] }))
+          yield* start("c", claimOf("run-c", { drives: [drive("/c")] }))
           const store = yield* VmStore
           const seen: Array<ReadonlyArray<string>> = []
-          for (const options of [undefined, { withOthers: false }, { withOthers: true }]) {
+          const wanted = [[], ["/b"], ["/c"], ["/a"], ["/"], ['/"\\ü'], ["/b", "/c", "/a1"]]
+          for (const options of [undefined, ...wanted.map((paths) => ({ drives: paths.map((path) => drive(path)) }))]) {
             yield* store.transition(
               "c",
               (_, others) => {
@@ -370,7 +371,8 @@ export const vmRunContract = (
               options
             )
           }
-          expect(seen).toEqual([[], [], ["a run-a firecracker", "b run-b undefined"]])
+          const [a, b] = ["a run-a firecracker", "b run-b undefined"]
+          expect(seen).toEqual([[], [], [b], [], [a], [], [a], [a, b]])
         })
       )
     )

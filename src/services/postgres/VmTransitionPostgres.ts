@@ -3,11 +3,11 @@ import * as Effect from "effect/Effect"
 import type * as Either from "effect/Either"
 import { Conflict, NotFound, StoreUnavailable } from "../../domain/Errors.js"
 import type { Vm } from "../../domain/Vm.js"
-import type { VmChange, VmWithRun } from "../../domain/VmRun.js"
+import type { DriveIdentity, VmChange, VmWithRun } from "../../domain/VmRun.js"
 import { assertDeletable } from "../../domain/VmTransition.js"
 import { type Changes, changesOf } from "../VmChanges.js"
 import { toVm, type VmRow } from "../VmRow.js"
-import { decodeRun, encodeRun, isRun, runId, runKey, runValue, withRun } from "../VmRunRow.js"
+import { decodeRun, driveText, encodeRun, isRun, runId, runKey, runValue, withRun } from "../VmRunRow.js"
 import type { VmTransition } from "../VmStore.js"
 import type { Run, Statement } from "./PostgresConnection.js"
 import type { PostgresDatabase } from "./PostgresDatabase.js"
@@ -45,8 +45,8 @@ const selectRunning: Statement = {
   `
 }
 
-/** Makes transitions that look at other runs wait for each other, until their transaction ends. */
-const lockRuns = "pg_advisory_xact_lock(hashtext('nexus.runs'), 'vms'::regclass::oid::bigint::bit(32)::int)"
+/** Makes transitions with drives wait for each other, until their transaction ends. */
+const lockDrives = "pg_advisory_xact_lock(hashtext('nexus.drives'), 'vms'::regclass::oid::bigint::bit(32)::int)"
 
 /** Locks a record until the transaction ends. Its run is read afterwards, in a snapshot that is taken with the lock. */
 const lockRecord = (nameOrId: string): Statement => ({
@@ -61,10 +61,15 @@ const selectRun = (id: string): Statement => ({
   values: [id, runKey(id)]
 })
 
-const selectRuns: Statement = {
+/** That run, and those which have one of these drives. */
+const selectRuns = (id: string, drives: ReadonlyArray<DriveIdentity>): Statement => ({
   name: "runs",
-  text: `SELECT ${columnList}, value AS run FROM settings JOIN vms ON id = ${runId} WHERE ${isRun}`
-}
+  text: `
+    SELECT ${columnList}, value AS run FROM settings JOIN vms ON id = ${runId}
+    WHERE ${isRun} AND (key = $1 OR EXISTS (SELECT 1 FROM unnest($2::text[]) AS drive WHERE position(drive IN value) > 0))
+  `,
+  values: [runKey(id), drives.map(driveText)]
+})
 
 /**
  * Writes what a change makes of a record and its run; returns no row if the name is taken. Each change writes the record, if
@@ -126,13 +131,13 @@ export const make = ({ executeOrUnavailable, execute, transaction }: PostgresDat
     run: Run,
     nameOrId: string,
     decide: (current: VmWithRun, others: ReadonlyArray<VmWithRun>) => Either.Either<VmChange | undefined, E>,
-    withOthers: boolean
+    drives: ReadonlyArray<DriveIdentity>
   ) =>
     Effect.gen(function* () {
       const [row] = yield* run<VmRow>(lockRecord(nameOrId))
       if (row === undefined) return yield* NotFound.vm(nameOrId)
       const vm = toVm(row)
-      const runs = yield* run<RowWithRun>(withOthers ? selectRuns : selectRun(vm.id))
+      const runs = yield* run<RowWithRun>(drives.length === 0 ? selectRun(vm.id) : selectRuns(vm.id, drives))
       const before = withRun(vm, decodeRun(vm.id, runs.find(({ id }) => id === vm.id)?.run))
       const decision = yield* decide(before, runs.filter(({ id }) => id !== vm.id).map(toVmWithRun))
       const now = Math.floor((yield* Clock.currentTimeMillis) / 1000)
@@ -150,11 +155,9 @@ export const make = ({ executeOrUnavailable, execute, transaction }: PostgresDat
   const transition = <E>(
     nameOrId: string,
     decide: (current: VmWithRun, others: ReadonlyArray<VmWithRun>) => Either.Either<VmChange | undefined, E>,
-    options?: { readonly withOthers: boolean }
+    { drives }: { readonly drives: ReadonlyArray<DriveIdentity> } = { drives: [] }
   ): Effect.Effect<VmTransition, E | NotFound | Conflict | StoreUnavailable> =>
-    options?.withOthers === true
-      ? transaction((run) => change(run, nameOrId, decide, true), lockRuns)
-      : transaction((run) => change(run, nameOrId, decide, false))
+    transaction((run) => change(run, nameOrId, decide, drives), drives.length === 0 ? undefined : lockDrives)
 
   const getWithRun = (nameOrId: string) =>
     Effect.flatMap(executeOrUnavailable<RowWithRun>(selectWithRun(nameOrId)), ([row]) =>

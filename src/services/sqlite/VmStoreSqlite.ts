@@ -5,12 +5,12 @@ import * as Layer from "effect/Layer"
 import { Conflict, NotFound, StoreUnavailable } from "../../domain/Errors.js"
 import { preview } from "../../domain/Schemas.js"
 import { Cid, type CidRange, cidRange, newVm } from "../../domain/Vm.js"
-import type { VmChange, VmWithRun } from "../../domain/VmRun.js"
+import type { DriveIdentity, VmChange, VmWithRun } from "../../domain/VmRun.js"
 import { assertDeletable, update } from "../../domain/VmTransition.js"
 import { withAnyCaseId } from "../AnyCaseId.js"
 import { type Changes, changesOf } from "../VmChanges.js"
 import { columns, toVm, type VmRow } from "../VmRow.js"
-import { databaseIdKey, decodeRun, encodeRun, isRun, runId, runKey, runValue, withRun } from "../VmRunRow.js"
+import { databaseIdKey, decodeRun, driveText, encodeRun, isRun, runId, runKey, runValue, withRun } from "../VmRunRow.js"
 import { VmStore } from "../VmStore.js"
 import { withSpans } from "../VmStoreSpans.js"
 import { Database } from "./Database.js"
@@ -28,7 +28,11 @@ const runningIds = `SELECT id FROM vms WHERE state = 'running' UNION SELECT ${ru
 const selectWithRuns = (ids: string) =>
   `SELECT ${columns.join(", ")}, ${runValue} AS run FROM vms WHERE id IN (${ids}) ORDER BY rowid`
 const selectRunning = selectWithRuns(runningIds)
-const selectOthers = selectWithRuns(`SELECT ${runId} FROM settings WHERE ${isRun}`)
+/** The records whose runs have one of these drives. */
+const selectWithDrives = (drives: ReadonlyArray<DriveIdentity>): Query => {
+  const hasDrive = drives.map(() => "instr(value, ?) > 0").join(" OR ")
+  return [selectWithRuns(`SELECT ${runId} FROM settings WHERE ${isRun} AND (${hasDrive})`), drives.map(driveText)]
+}
 
 const writeRun = `INSERT INTO settings (key, value, type) VALUES (?, ?, 'json')
   ON CONFLICT (key) DO UPDATE SET value = excluded.value, type = excluded.type`
@@ -114,13 +118,14 @@ export const layer = (options?: { readonly cids?: CidRange }) =>
       const transition: VmStore["Type"]["transition"] = <E>(
         nameOrId: string,
         decide: (current: VmWithRun, others: ReadonlyArray<VmWithRun>) => Either.Either<VmChange | undefined, E>,
-        options?: { readonly withOthers: boolean }
+        options?: { readonly drives: ReadonlyArray<DriveIdentity> }
       ) =>
         withAnyCaseId((nameOrId) =>
           database.write((run) =>
             Effect.gen(function* () {
               const before = yield* findWithRun(run<RowWithRun>, nameOrId)
-              const rows = options?.withOthers === true ? yield* run<RowWithRun>([selectOthers, []]) : []
+              const drives = options?.drives ?? []
+              const rows = drives.length === 0 ? [] : yield* run<RowWithRun>(selectWithDrives(drives))
               const others = rows.filter(({ id }) => id !== before.vm.id).map(toVmWithRun)
               const change = yield* decide(before, others)
               const now = Math.floor((yield* Clock.currentTimeMillis) / 1000)
