@@ -1,0 +1,106 @@
+import { lstatSync } from "node:fs"
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import { minRotationMillis } from "./ConsoleLog.js"
+import { withFile } from "./FileRefused.js"
+import { rotate } from "./LogRotation.js"
+import { truncate } from "./VmFolder.js"
+import type { VmFiles, VmmProcess } from "./Vmm.js"
+
+/** A VM that runs, and its logs at the last look. Times are in milliseconds. */
+export interface WatchedLogs {
+  readonly id: string
+  readonly files: VmFiles
+  readonly process: VmmProcess
+  size: number
+  lookedAt: number
+  nextLookAt: number
+  /** Nothing else may pause or resume the guest then. */
+  isRotating: boolean
+}
+
+export const unwatched = { size: 0, lookedAt: 0, nextLookAt: 0, isRotating: false }
+
+/** Logs of a thousand idle VMs cost next to nothing, a log that grows is looked at in time. */
+const maxLookMillis = 8_000
+const minLookMillis = minRotationMillis / 4
+const maxTickMillis = 1_000
+/** How long a log that could not be rotated is left alone. */
+const rotationRetryMillis = 30_000
+const maxVmmLogBytes = 1024 * 1024
+
+/**
+ * Empties a VMM's log that is too large. Firecracker writes it without O_APPEND, so that the file becomes sparse and keeps
+ * its size.
+ */
+const boundVmmLog = (path: string) =>
+  Effect.ignore(
+    withFile(path, () => {
+      const stats = lstatSync(path, { throwIfNoEntry: false })
+      if (stats !== undefined && stats.blocks * 512 > maxVmmLogBytes) truncate(path)
+    })
+  )
+
+const sizeOf = (path: string) =>
+  Effect.orElseSucceed(
+    withFile(path, () => lstatSync(path, { throwIfNoEntry: false })?.size ?? 0),
+    () => 0
+  )
+
+/**
+ * Keeps the logs of running VMs within bounds, for ever. `onRotated` runs while the guest is paused, as soon as its log was
+ * emptied.
+ */
+export const watchLogs = (options: {
+  readonly running: () => Iterable<WatchedLogs>
+  readonly logMaxSizeBytes: number
+  readonly onRotated: (id: string) => void
+  readonly scope: Scope.Scope
+}): Effect.Effect<never> => {
+  const { logMaxSizeBytes, onRotated, running, scope } = options
+
+  const rotateLog = (vm: WatchedLogs) =>
+    vm.process.whilePaused(rotate(vm.files.consoleLog, () => onRotated(vm.id))).pipe(
+      Effect.matchEffect({
+        onSuccess: () => Effect.succeed(minRotationMillis),
+        onFailure: ({ message }) =>
+          Effect.as(Effect.logDebug(`the log of VM ${vm.id} was not rotated: ${message}`), rotationRetryMillis)
+      }),
+      Effect.flatMap((wait) =>
+        Effect.map(Clock.currentTimeMillis, (now) =>
+          Object.assign(vm, { size: 0, lookedAt: now, nextLookAt: now + wait, isRotating: false })
+        )
+      )
+    )
+
+  /** Looks less often at a log that does not grow, and before one that does can reach its limit. */
+  const look = (vm: WatchedLogs, now: number) =>
+    Effect.gen(function* () {
+      yield* boundVmmLog(vm.files.vmmLog)
+      const size = yield* sizeOf(vm.files.consoleLog)
+      if (size >= logMaxSizeBytes) {
+        vm.isRotating = true
+        yield* Effect.forkIn(rotateLog(vm), scope)
+        return
+      }
+      const elapsed = now - vm.lookedAt
+      const untilLimit = ((logMaxSizeBytes - size) * elapsed) / Math.max(0, size - vm.size)
+      const wait = Math.max(minLookMillis, Math.min(untilLimit / 2, elapsed * 2, maxLookMillis))
+      Object.assign(vm, { size, lookedAt: now, nextLookAt: now + wait })
+    })
+
+  const lookAtAll = Effect.gen(function* () {
+    const now = yield* Clock.currentTimeMillis
+    let next = now + maxTickMillis
+    for (const vm of running()) {
+      if (vm.isRotating) continue
+      if (vm.lookedAt === 0) vm.lookedAt = now
+      if (vm.nextLookAt <= now) yield* look(vm, now)
+      next = Math.min(next, vm.nextLookAt)
+    }
+    return Math.max(next - now, minLookMillis)
+  })
+
+  return Effect.forever(Effect.flatMap(lookAtAll, Effect.sleep))
+}

@@ -1,0 +1,135 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Layer from "effect/Layer"
+import * as Scope from "effect/Scope"
+import { CreateVm, type Vm } from "../../src/domain/Vm.js"
+import type { HostProcess } from "../../src/domain/VmRun.js"
+import { VmLifecycle } from "../../src/services/VmLifecycle.js"
+import { type VmSettings, vmSettings } from "../../src/services/VmSettings.js"
+import { VmStore } from "../../src/services/VmStore.js"
+import * as VmStoreMemory from "../../src/services/VmStoreMemory.js"
+import type { Host } from "../../src/services/vmm/Host.js"
+import * as VmLifecycleLive from "../../src/services/vmm/VmLifecycleLive.js"
+import { type MemoryDaemon, MemoryHost, layer as vmmLayer } from "../../src/services/vmm/VmmMemory.js"
+
+/** Calls that a store answers. Each may be changed by a test. */
+export type StoreLayer = (store: VmStore["Type"]) => VmStore["Type"]
+
+/** A nexusd without its API. */
+export interface TestDaemon {
+  readonly lifecycle: VmLifecycle["Type"]
+  readonly process: HostProcess
+  /** Ends it as SIGTERM does. */
+  readonly stop: Effect.Effect<void>
+  /** Ends it as SIGKILL does: nothing of it goes on, and nothing is cleaned up. */
+  readonly kill: Effect.Effect<void>
+}
+
+const mapCalls = (store: VmStore["Type"], wrap: <A, E>(call: Effect.Effect<A, E>) => Effect.Effect<A, E>) =>
+  VmStore.of({
+    create: (params) => wrap(store.create(params)),
+    list: (query) => wrap(store.list(query)),
+    listJson: (selection) => wrap(store.listJson(selection)),
+    get: (nameOrId) => wrap(store.get(nameOrId)),
+    update: (nameOrId, update) => wrap(store.update(nameOrId, update)),
+    delete: (nameOrId) => wrap(store.delete(nameOrId)),
+    transition: (nameOrId, decide, options) => wrap(store.transition(nameOrId, decide, options)),
+    getWithRun: (nameOrId) => wrap(store.getWithRun(nameOrId)),
+    running: wrap(store.running),
+    databaseId: wrap(store.databaseId)
+  })
+
+/** A store of a daemon that can be killed: its calls never return then. */
+export const killable = (daemon: MemoryDaemon): StoreLayer => {
+  const unlessKilled = Effect.suspend(() => (daemon.isKilled ? Effect.interruptible(Effect.never) : Effect.yieldNow()))
+  return (store) =>
+    mapCalls(store, (call) =>
+      unlessKilled.pipe(
+        Effect.zipRight(Effect.exit(call)),
+        Effect.flatMap((exit) => Effect.zipRight(unlessKilled, exit))
+      )
+    )
+}
+
+export { mapCalls }
+
+/** A host with VMMs in memory, one store and a temporary state folder. */
+export const makeWorld = (storeLayer: (folder: string) => Layer.Layer<VmStore> = () => VmStoreMemory.layer()) =>
+  Effect.gen(function* () {
+    const folder = yield* Effect.acquireRelease(
+      Effect.sync(() => mkdtempSync(join(tmpdir(), "nexus-life-"))),
+      (path) => Effect.sync(() => rmSync(path, { recursive: true, force: true }))
+    )
+    const kernel = join(folder, "kernel")
+    writeFileSync(kernel, "kernel")
+    const stateFolder = join(folder, "state", "nexus")
+    const store = Context.get(yield* Layer.build(storeLayer(folder)), VmStore)
+    const host = new MemoryHost()
+    const alive = new Set<number>()
+    let daemons = 0
+
+    const facts = { name: "here", bootId: "boot-1", pidNamespace: "pid:[1]" }
+    /** Starts a daemon, and returns once it has adopted all VMs. */
+    const startDaemon = (
+      options: {
+        readonly settings?: Partial<VmSettings>
+        readonly facts?: Partial<typeof facts>
+        readonly store?: StoreLayer
+      } = {}
+    ): Effect.Effect<TestDaemon> =>
+      Effect.gen(function* () {
+        daemons += 1
+        const process = { pid: daemons, start_time: daemons }
+        alive.add(daemons)
+        const memory: MemoryDaemon = { isKilled: false }
+        const ownHost: Host = {
+          ...facts,
+          ...options.facts,
+          daemon: process,
+          isAlive: ({ pid }) => alive.has(pid)
+        }
+        const settings = {
+          ...vmSettings({ kernel_image: kernel }),
+          stopTimeout: Duration.millis(200),
+          ...options.settings,
+          host: ownHost.name
+        }
+        const scope = yield* Scope.make()
+        const context = yield* VmLifecycleLive.layer(settings, { stateFolder, paths: [] }, ownHost).pipe(
+          Layer.provide(vmmLayer(host, memory)),
+          Layer.provide(Layer.succeed(VmStore, killable(memory)((options.store ?? ((same) => same))(store)))),
+          Layer.buildWithScope(scope),
+          Effect.orDie
+        )
+        const leave = Effect.sync(() => alive.delete(process.pid))
+        return {
+          lifecycle: Context.get(context, VmLifecycle),
+          process,
+          stop: Effect.zipRight(Scope.close(scope, Exit.void), leave),
+          kill: Effect.zipRight(
+            Effect.sync(() => {
+              memory.isKilled = true
+            }),
+            leave
+          )
+        }
+      })
+
+    const create = (name: string, config?: unknown): Effect.Effect<Vm> =>
+      Effect.orDie(
+        store.create(CreateVm.make({ name, ...(config !== undefined && { config_json: JSON.stringify(config) }) }))
+      )
+
+    return { folder, kernel, stateFolder, store, host, startDaemon, create }
+  })
+
+export const bootArgs = (kernel: string, boot_args: string) => ({
+  "boot-source": { kernel_image_path: kernel, boot_args }
+})
+
+export const stopOptions = { force: false, timeout: undefined } as const
