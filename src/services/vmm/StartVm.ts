@@ -121,7 +121,7 @@ export const makeStartVm = (
     /** Claims a VM and runs it. A claim is ended here, in any case. */
     const claimAndRun = (vm: Vm, claim: VmRun, plan: StartPlan) =>
       Effect.uninterruptibleMask((restore) =>
-        store.transition(vm.id, claimPlanned(vm, claim), { withOthers: claim.drives.length > 0 }).pipe(
+        store.transition(vm.id, claimPlanned(vm, claim), { drives: claim.drives }).pipe(
           // The claim may have been stored.
           Effect.tapErrorTag("StoreUnavailable", () =>
             Effect.forkIn(Effect.ignore(Effect.interruptible(untilStored(abandon(vm, claim)))), context.scope)
