@@ -32,6 +32,11 @@ export class MemoryProcess {
     this.console = duplicate(spec.consoleDescriptor)
   }
 
+  /** A process that has ended or was stopped (SIGSTOP) answers nothing. */
+  get answers() {
+    return !this.isEnded && !this.isStopped
+  }
+
   has(word: string) {
     return this.spec.bootArgs?.split(" ").includes(word) ?? false
   }
@@ -57,7 +62,7 @@ export class MemoryProcess {
 
   /** Ctrl+Alt+Del, or the power button. */
   powerOff() {
-    if (this.isStopped || this.guest !== "running" || this.has("guest=deaf")) return
+    if (!this.answers || this.guest !== "running" || this.has("guest=deaf")) return
     this.print("GUEST-POWEROFF\n")
     this.end({ state: "stopped", reason: "exit code 0" })
   }
@@ -114,6 +119,11 @@ export class MemoryHost {
   }
 }
 
+const endedEarly = ({ ended }: MemoryProcess) =>
+  Effect.flatMap(Deferred.await(ended), ({ reason }) =>
+    Effect.fail(new StartFailed({ message: `the VMM ended: ${reason}` }))
+  )
+
 /** A nexusd. Once it is killed, what it was doing stays as it is: nothing of it goes on, and nothing is cleaned up. */
 export interface MemoryDaemon {
   isKilled: boolean
@@ -131,14 +141,14 @@ export const layer = (host: MemoryHost, daemon: MemoryDaemon = { isKilled: false
     vmm: "firecracker",
     process: running.process,
     ended: whileAlive(Deferred.await(running.ended)),
-    guestState: whileAlive(Effect.sync(() => (running.isStopped ? "unknown" : running.guest))),
+    guestState: whileAlive(Effect.sync(() => (running.answers ? running.guest : "unknown"))),
     askToStop: act(() => running.powerOff()),
     kill: act(() => running.end(killed)),
     whilePaused: (use) =>
       Effect.acquireUseRelease(
         whileAlive(
           Effect.suspend(() => {
-            if (running.isStopped) return Effect.fail(new VmmUnavailable({ message: "the VMM does not answer" }))
+            if (!running.answers) return Effect.fail(new VmmUnavailable({ message: "the VMM does not answer" }))
             return Effect.sync(() => running.setPaused(true))
           })
         ),
@@ -161,17 +171,11 @@ export const layer = (host: MemoryHost, daemon: MemoryDaemon = { isKilled: false
           Effect.acquireUseRelease(
             whileAlive(Effect.sync(() => host.spawn(spec))),
             (spawned) =>
-              host
-                .beforeGuest(spec)
-                .pipe(
-                  Effect.raceFirst(
-                    Effect.flatMap(Deferred.await(spawned.ended), ({ reason }) =>
-                      Effect.fail(new StartFailed({ message: `the VMM ended: ${reason}` }))
-                    )
-                  ),
-                  Effect.zipRight(whileAlive(Effect.sync(() => spawned.boot()))),
-                  Effect.as(watch(spawned))
-                ),
+              // A caller's uninterruptible region must not keep the loser of the race.
+              Effect.raceFirst(
+                Effect.interruptible(host.beforeGuest(spec)),
+                Effect.interruptible(endedEarly(spawned))
+              ).pipe(Effect.zipRight(whileAlive(Effect.sync(() => spawned.boot()))), Effect.as(watch(spawned))),
             (spawned, exit) =>
               Effect.sync(() => {
                 if (exit._tag === "Failure" && !daemon.isKilled) spawned.end(killed)
