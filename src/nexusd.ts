@@ -3,7 +3,6 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as LogLevel from "effect/LogLevel"
-import * as Stream from "effect/Stream"
 import { backupCommand, checkCommand, restoreCommand } from "./cli/nexusd/FileCommands.js"
 import { migrateCommand } from "./cli/nexusd/MigrateCommand.js"
 import { nexusd, settingsOf } from "./cli/nexusd/RootCommand.js"
@@ -11,7 +10,6 @@ import { tokenCommand } from "./cli/nexusd/TokenCommand.js"
 import { withSubcommands } from "./cli/runner/CommandTree.js"
 import { main } from "./cli/runner/Program.js"
 import { formatAddress } from "./domain/Address.js"
-import { Conflict, VmmUnavailable, WaitTimeout } from "./domain/Errors.js"
 import { version } from "./domain/Version.js"
 import * as Server from "./http/Server.js"
 import { HttpApiServer } from "./http/server/HttpApiServer.js"
@@ -28,8 +26,9 @@ import * as VmStorePostgres from "./services/postgres/VmStorePostgres.js"
 import type { StoreHealth } from "./services/StoreHealth.js"
 import * as Database from "./services/sqlite/Database.js"
 import * as VmStoreSqlite from "./services/sqlite/VmStoreSqlite.js"
-import { VmLifecycle } from "./services/VmLifecycle.js"
-import { VmStore } from "./services/VmStore.js"
+import type { VmStore } from "./services/VmStore.js"
+import * as VmLifecycleLive from "./services/vmm/VmLifecycleLive.js"
+import * as VmmSelection from "./services/vmm/VmmSelection.js"
 
 const levels = {
   debug: LogLevel.Debug,
@@ -55,36 +54,18 @@ const storeOf = (database: DatabaseTarget): Layer.Layer<VmStore | StoreHealth, D
     ? VmStoreSqlite.layer().pipe(Layer.provideMerge(Database.layer(database.path)))
     : VmStorePostgres.layer().pipe(Layer.provideMerge(PostgresDatabase.layer(database.server)))
 
-/** Until nexusd runs VMs: starts fail. */
-const lifecycle = Layer.effect(
-  VmLifecycle,
-  Effect.map(VmStore, (store) => {
-    const notRunning = (nameOrId: string) =>
-      Effect.flatMap(store.get(nameOrId), ({ name }) => Conflict.notRunning(name))
-    return {
-      start: (nameOrId: string) =>
-        Effect.zipRight(store.get(nameOrId), new VmmUnavailable({ message: "this nexusd does not run VMs" })),
-      stop: notRunning,
-      loseHost: notRunning,
-      delete: (nameOrId: string) => Effect.asVoid(store.delete(nameOrId)),
-      logs: (nameOrId: string) => Effect.as(store.get(nameOrId), Stream.empty),
-      wait: (nameOrId: string, { states, timeout }: Parameters<VmLifecycle["Type"]["wait"]>[1]) => {
-        const poll: ReturnType<typeof store.get> = Effect.flatMap(store.get(nameOrId), (vm) =>
-          states.includes(vm.state) ? Effect.succeed(vm) : Effect.delay(poll, "1 second")
-        )
-        return Effect.timeoutFail(poll, {
-          duration: timeout,
-          onTimeout: () => new WaitTimeout({ message: `VM '${nameOrId}' is not ${states.join(" or ")}` })
-        })
-      }
-    }
-  })
-)
+/** VMs as processes of this host. Those that run already are adopted while this layer is built. */
+const lifecycle = (config: Config) =>
+  VmLifecycleLive.layer(config.vm, { stateFolder: config.stateFolder, paths: config.privateFiles }).pipe(
+    Layer.provide(VmmSelection.layer(config.vm))
+  )
 
-/** The daemon as a layer: the server stops before the store that its handlers use is closed. */
+/**
+ * The daemon as a layer: the store opens, VMs are adopted, the server listens. It stops in the reverse order, and VMs run on.
+ */
 const daemon = (config: Config, traces = tracesEndpoint()) => {
   const server = Server.layer({ ...config, address: config.listen, isTraced: traces !== undefined }).pipe(
-    Layer.provide(lifecycle),
+    Layer.provide(lifecycle(config)),
     Layer.provide(storeOf(config.database))
   )
   const started = Layer.effectDiscard(

@@ -61,6 +61,8 @@ export interface Config {
   readonly database: DatabaseTarget
   readonly logLevel: typeof keys.log.level.Type
   readonly vm: VmSettings
+  /** The default folder of the database, and the folder of the VMs' files. */
+  readonly stateFolder: string
   /** Files that hold settings, secrets or records, also if they are missing: no VM may be given one. */
   readonly privateFiles: ReadonlyArray<string>
 }
@@ -69,7 +71,8 @@ export interface Config {
 export const defaultConfigPath = (): string => Path.join(configDir(), "nexus", "nexus.yaml")
 /** The token file that `nexusd token new` creates without a path. */
 export const defaultTokenPath = (): string => Path.join(configDir(), "nexus", "token")
-const defaultDatabasePath = (): string => Path.join(stateDir(), "nexus", "nexus.db")
+const stateFolder = (): string => Path.join(stateDir(), "nexus")
+const defaultDatabasePath = (): string => Path.join(stateFolder(), "nexus.db")
 
 const variableName = (section: PropertyKey, key: PropertyKey) => ["NEXUS", section, key].join("_").toUpperCase()
 
@@ -139,6 +142,7 @@ export const loadConfig = (flags: Flags): Effect.Effect<Config, BadConfig> =>
       database: target,
       logLevel: log.level ?? "info",
       vm: vmSettings(vm),
+      stateFolder: stateFolder(),
       privateFiles: [
         flags.config ?? defaultConfigPath(),
         api.token_file ?? defaultTokenPath(),
