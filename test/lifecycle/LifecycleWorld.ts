@@ -1,11 +1,13 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+import { expect } from "@effect/vitest"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
+import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import { CreateVm, type Vm } from "../../src/domain/Vm.js"
 import type { HostProcess } from "../../src/domain/VmRun.js"
@@ -17,7 +19,7 @@ import type { Host } from "../../src/services/vmm/Host.js"
 import * as VmLifecycleLive from "../../src/services/vmm/VmLifecycleLive.js"
 import { type MemoryDaemon, MemoryHost, layer as vmmLayer } from "../../src/services/vmm/VmmMemory.js"
 
-/** Calls that a store answers. Each may be changed by a test. */
+/** Changes what a daemon's store answers. */
 export type StoreLayer = (store: VmStore["Type"]) => VmStore["Type"]
 
 /** A nexusd without its API. */
@@ -30,7 +32,8 @@ export interface TestDaemon {
   readonly kill: Effect.Effect<void>
 }
 
-const mapCalls = (store: VmStore["Type"], wrap: <A, E>(call: Effect.Effect<A, E>) => Effect.Effect<A, E>) =>
+/** Applies `wrap` to every call of a store. */
+export const mapCalls = (store: VmStore["Type"], wrap: <A, E>(call: Effect.Effect<A, E>) => Effect.Effect<A, E>) =>
   VmStore.of({
     create: (params) => wrap(store.create(params)),
     list: (query) => wrap(store.list(query)),
@@ -45,7 +48,7 @@ const mapCalls = (store: VmStore["Type"], wrap: <A, E>(call: Effect.Effect<A, E>
   })
 
 /** A store of a daemon that can be killed: its calls never return then. */
-export const killable = (daemon: MemoryDaemon): StoreLayer => {
+const killable = (daemon: MemoryDaemon): StoreLayer => {
   const unlessKilled = Effect.suspend(() => (daemon.isKilled ? Effect.interruptible(Effect.never) : Effect.yieldNow()))
   return (store) =>
     mapCalls(store, (call) =>
@@ -56,7 +59,7 @@ export const killable = (daemon: MemoryDaemon): StoreLayer => {
     )
 }
 
-export { mapCalls }
+export type World = Effect.Effect.Success<ReturnType<typeof makeWorld>>
 
 /** A host with VMMs in memory, one store and a temporary state folder. */
 export const makeWorld = (storeLayer: (folder: string) => Layer.Layer<VmStore> = () => VmStoreMemory.layer()) =>
@@ -111,11 +114,12 @@ export const makeWorld = (storeLayer: (folder: string) => Layer.Layer<VmStore> =
           lifecycle: Context.get(context, VmLifecycle),
           process,
           stop: Effect.zipRight(Scope.close(scope, Exit.void), leave),
-          kill: Effect.zipRight(
-            Effect.sync(() => {
-              memory.isKilled = true
-            }),
-            leave
+          kill: Effect.sync(() => {
+            memory.isKilled = true
+          }).pipe(
+            Effect.zipRight(leave),
+            Effect.zipRight(Effect.forkDaemon(Scope.close(scope, Exit.void))),
+            Effect.asVoid
           )
         }
       })
@@ -133,3 +137,20 @@ export const bootArgs = (kernel: string, boot_args: string) => ({
 })
 
 export const stopOptions = { force: false, timeout: undefined } as const
+
+/**
+ * Fails unless records and processes agree: one process for each record that runs, and no other. An end takes a moment to be
+ * stored.
+ */
+export const assertTrue = ({ host, store }: Pick<World, "host" | "store">) =>
+  Effect.gen(function* () {
+    const { vms } = yield* store.list({ limit: 1000 })
+    const running = yield* store.running
+    const shown = vms.filter(({ state }) => state === "running").map(({ id, pid }) => `${id} ${pid}`)
+    yield* Effect.try(() => {
+      const processes = host.running().map(({ process, spec }) => `${spec.id} ${process.pid}`)
+      expect(processes.sort()).toEqual(shown.sort())
+      expect(running.map(({ vm }) => `${vm.id} ${vm.pid}`).sort()).toEqual(shown)
+      expect(running.filter(({ run }) => run?.phase !== "running" && run?.phase !== "stopping")).toEqual([])
+    })
+  }).pipe(Effect.retry(Schedule.spaced("5 millis").pipe(Schedule.intersect(Schedule.recurs(400)))), Effect.orDie)
