@@ -145,16 +145,16 @@ export const vmmContract = (layerName: string, isUsable: boolean, underTest: () 
         expect(yield* Effect.flatMap(Vmm, (vmm) => vmm.endOf(vm.vmm, spec.files))).toMatchObject({ state: "crashed" })
       }))
 
-    test("another daemon adopts a VM, and both see its end", () =>
+    test("another daemon adopts a VM, and stops it", () =>
       Effect.gen(function* () {
         const { spec, vm } = yield* startGuest("")
         yield* untilPrinted(spec, "GUEST-UP")
+        yield* vm.detach
         const adopted = yield* adopt(spec)
         expect(adopted.process).toEqual(vm.process)
         expect(yield* adopted.guestState).toBe("running")
         yield* adopted.askToStop
         expect(yield* adopted.ended).toMatchObject({ state: "stopped" })
-        expect(yield* vm.ended).toMatchObject({ state: "stopped" })
       }))
 
     test("a daemon that has detached leaves the VM to run; the next one sees that it was killed", () =>
@@ -237,16 +237,14 @@ export const vmmContract = (layerName: string, isUsable: boolean, underTest: () 
     test("a guest that a daemon left paused is resumed by the next", () =>
       Effect.gen(function* () {
         const { spec, vm } = yield* startGuest("guest=deaf")
+        yield* Effect.fork(vm.whilePaused(Effect.never))
+        while ((yield* vm.guestState) !== "paused") yield* Effect.sleep("5 millis")
+        yield* vm.detach
         const adopted = yield* adopt(spec)
+        expect(yield* adopted.guestState).toBe("paused")
+        yield* adopted.resume
         yield* adopted.resume
         expect(yield* adopted.guestState).toBe("running")
-        yield* adopted.whilePaused(
-          Effect.gen(function* () {
-            yield* adopted.resume
-            expect(yield* adopted.guestState).toBe("running")
-          })
-        )
-        expect(vm.process).toEqual(adopted.process)
       }))
 
     test("an interrupted start leaves nothing", () =>

@@ -6,6 +6,7 @@ import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
 import { StartFailed, VmmUnavailable } from "../../domain/Errors.js"
 import type { VmSettings } from "../VmSettings.js"
+import { isKvmUsable } from "./DeviceAccess.js"
 import { type ApiCall, apiConnection, callApi, isUnreachable } from "./FirecrackerApi.js"
 import {
   configurationCalls,
@@ -15,7 +16,6 @@ import {
   resume,
   sendCtrlAltDel
 } from "./FirecrackerRequests.js"
-import { isKvmUsable } from "./Kvm.js"
 import { programPath } from "./ProgramPath.js"
 import type { GuestState, VmEnd, VmFiles, VmSpec } from "./Vmm.js"
 import { type Exit, exitMessage, spawnVmm } from "./VmmChild.js"
