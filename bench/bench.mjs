@@ -22,6 +22,7 @@ import { measurePostgres } from "./measure-postgres.mjs"
 import { measurePostgresGrowth } from "./measure-postgres-growth.mjs"
 import { measureSmallLists } from "./measure-small-lists.mjs"
 import { measureStart } from "./measure-start.mjs"
+import { hasFirecracker, measureVms } from "./measure-vms.mjs"
 import { hasPostgres } from "./postgres.mjs"
 import { postgresGrowthTable, report } from "./report.mjs"
 import { isMet, table } from "./row.mjs"
@@ -79,6 +80,8 @@ const { growth, rows: grown } = flags.postgres
   ? { growth: [], rows: [] }
   : await timed("measureGrowth", measureGrowth(scale, generator))
 rows.push(...grown)
+if (hasFirecracker()) rows.push(...(await timed("measureVms", measureVms(scale, generator))))
+else console.error("Firecracker: skipped, since it or /dev/kvm is missing")
 if (hasPostgres) rows.push(...(await timed("measurePostgres", measurePostgres(scale))))
 else console.error("PostgreSQL: skipped, since its initdb and pg_ctl are missing")
 const { growth: postgresGrowth, rows: postgresGrown } = hasPostgres

@@ -20,6 +20,16 @@ const full = {
   },
   longList: { rounds: 5, lists: 3 },
   growth: { rounds: 7, warm: 4_000, burst: 640, sizes: [100, 1_000, 10_000, 100_000], charted: true },
+  vms: {
+    rounds: 40,
+    together: 200,
+    running: 1_000,
+    idleMillis: 20_000,
+    callRounds: 5,
+    creates: 3_000,
+    gets: 20_000,
+    beside: 200
+  },
   postgres: { rounds: 5, each: 1_500, millis: 700, warm: 5_000, profiled: 10_000 },
   postgresGrowth: { rounds: 5, creates: 100, gets: 500, warm: 1_500, sizes: [1_000, 10_000, 100_000, 1_000_000] }
 }
@@ -36,6 +46,16 @@ const quick = {
   list: { sizes: [{ records: 10_000, rounds: 4, warm: 2, count: 3 }] },
   longList: { rounds: 1, lists: 1 },
   growth: { rounds: 3, warm: 1_000, burst: 320, sizes: [100, 100_000], charted: false },
+  vms: {
+    rounds: 10,
+    together: 50,
+    running: 100,
+    idleMillis: 5_000,
+    callRounds: 3,
+    creates: 500,
+    gets: 4_000,
+    beside: 50
+  },
   postgres: { rounds: 1, each: 500, millis: 300, warm: 500, profiled: 0 },
   postgresGrowth: { rounds: 1, creates: 50, gets: 200, warm: 200, sizes: [1_000, 100_000] }
 }

@@ -89,9 +89,15 @@ const start = async (args, env) => {
 /**
  * @param {string} database
  * @param {ReadonlyArray<string>} flags for Node.js
+ * @param {NodeJS.ProcessEnv} settings
  */
-export const startNexusd = (database, flags = []) =>
-  start([...flags, nexusd], { ...environment, NEXUS_API_LISTEN: "127.0.0.1:0", NEXUS_DATABASE_URL: database })
+export const startNexusd = (database, flags = [], settings = {}) =>
+  start([...flags, nexusd], {
+    ...environment,
+    NEXUS_API_LISTEN: "127.0.0.1:0",
+    NEXUS_DATABASE_URL: database,
+    ...settings
+  })
 
 /**
  * @param {string} database
