@@ -11,7 +11,7 @@ import { environment, folder } from "./processes.mjs"
 import { startRawVm } from "./raw-vm.mjs"
 import { createRequests, getRequests } from "./requests.mjs"
 import { seed } from "./seed.mjs"
-import { startNexusd } from "./servers.mjs"
+import { fetchText, startNexusd } from "./servers.mjs"
 import { alternate, figure, median, spread } from "./statistics.mjs"
 
 const kernel = fileURLToPath(new URL("../test/guest/guest.elf", import.meta.url))
@@ -64,6 +64,16 @@ const post = (port, path, body) =>
     sent.end(body === undefined ? undefined : JSON.stringify(body))
   })
 
+/**
+ * @param {number} port
+ * @param {string} query
+ * @returns {Promise<Array<string>>}
+ */
+const listIds = async (port, query = "") => {
+  const list = JSON.parse(await fetchText(port, `/v1/vms${query}`))
+  return list.map((/** @type {{ id: string }} */ { id }) => id)
+}
+
 /** @param {string} log */
 const awaitFirstLine = async (log) => {
   for (;;) {
@@ -91,16 +101,6 @@ const startVm = async ({ port }, id) => {
   await Promise.all([post(port, `/v1/vms/${id}/start`), awaitFirstLine(log)])
 }
 
-/**
- * @param {import("./servers.mjs").Server} server
- * @param {number} count
- * @returns {Promise<Array<string>>}
- */
-const idsOf = async ({ port }, count) => {
-  const list = await (await fetch(`http://127.0.0.1:${port}/v1/vms`)).json()
-  return list.slice(0, count).map((/** @type {{ id: string }} */ { id }) => id)
-}
-
 let raw = 0
 const startRaw = async () => {
   const own = join(folder, `raw-${++raw}`)
@@ -111,7 +111,7 @@ const startRaw = async () => {
 /** @param {import("./scale.mjs").Scale["vms"]} scale */
 const measureStarts = async ({ rounds, together }) => {
   const server = await startNexusd(seed(together), [], settings)
-  const ids = await idsOf(server, together)
+  const ids = await listIds(server.port)
   const [one = ""] = ids
   const times = await alternate(rounds + 2, {
     nexus: async () => {
@@ -165,7 +165,7 @@ const measureRunning = async ({ idleMillis, running }) => {
   const server = await startNexusd(database, [], settings)
   await sleep(2_000)
   const before = memory(server.pid)
-  const ids = await idsOf(server, running)
+  const ids = await listIds(server.port)
   await Promise.all(ids.map((id) => post(server.port, `/v1/vms/${id}/start`)))
   await sleep(5_000)
   const each = (memory(server.pid) - before) / running / 1024
@@ -175,8 +175,8 @@ const measureRunning = async ({ idleMillis, running }) => {
   await server.stop()
   const again = await startNexusd(database, [], settings)
   const { readyAfter } = again
-  const list = await (await fetch(`http://127.0.0.1:${again.port}/v1/vms?state=running`)).json()
-  if (list.length !== running) throw new Error(`${list.length} of ${running} VMs were adopted`)
+  const adopted = await listIds(again.port, "?state=running")
+  if (adopted.length !== running) throw new Error(`${adopted.length} of ${running} VMs were adopted`)
   killAll()
   await again.stop()
   const count = running.toLocaleString("en")
@@ -220,7 +220,7 @@ const measureCalls = async ({ callRounds, creates, gets, beside }, generator) =>
     running: await startNexusd(seed(1_000), [], settings),
     none: await startNexusd(seed(1_000), [], settings)
   }
-  const ids = await idsOf(servers.running, beside)
+  const ids = (await listIds(servers.running.port)).slice(0, beside)
   await Promise.all(ids.map((id) => post(servers.running.port, `/v1/vms/${id}/start`)))
   /** @param {import("./servers.mjs").Server} server */
   const get = (server) =>

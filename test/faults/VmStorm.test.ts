@@ -1,4 +1,3 @@
-import { resolve } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
 import { expect, it } from "vitest"
 import type { Vm } from "../../src/domain/Vm.js"
@@ -7,10 +6,9 @@ import { type Home, makeHome } from "../support/Home.js"
 import { tryCall } from "../support/HttpJson.js"
 import { createVm, listVms } from "../support/VmCalls.js"
 import { vmmProcesses } from "../support/VmmProcesses.js"
-import { testVmms } from "../support/Vmms.js"
+import { guestKernel, testVmms } from "../support/Vmms.js"
 import { report, trials } from "./Report.js"
 
-const kernel = resolve("test/guest/guest.elf")
 /** Shared by several clients, so that calls on one VM collide. */
 const shared = ["a", "b", "c", "d", "e"]
 const sharingClients = 8
@@ -73,7 +71,7 @@ for (const { env, isUsable, name: vmm } of testVmms) {
       const home = makeHome(onTestFinished)
       const counts: Counts = { starts: 0, stops: 0, conflicts: 0, adopted: 0, killed: 0 }
       const known: Known = new Map()
-      const options = { env: { ...env, NEXUS_VM_KERNEL_IMAGE: kernel, NEXUS_VM_BOOT_ARGS: "guest=deaf" } }
+      const options = { env: { ...env, NEXUS_VM_KERNEL_IMAGE: guestKernel, NEXUS_VM_BOOT_ARGS: "guest=deaf" } }
       for (let kill = 0; ; kill++) {
         const daemon = await startDaemon(home, options)
         if (kill === 0) for (const name of [...shared, ...owned]) await createVm(daemon, name, { mem_size_mib: 32 })

@@ -27,3 +27,9 @@ const firecracker = programPath("firecracker")
 export const isFirecrackerUsable = firecracker !== undefined && runsGuest(firecracker)
 
 export const isQemuUsable = programPath("qemu-system-x86_64") !== undefined
+
+/** The VMMs that a daemon can be told to use, each with its environment. QEMU's `auto` can't be trusted: KVM may be there and run no guest. */
+export const testVmms = [
+  { name: "firecracker", isUsable: isFirecrackerUsable, env: { NEXUS_VM_VMM: "firecracker" } },
+  { name: "qemu", isUsable: isQemuUsable, env: { NEXUS_VM_VMM: "qemu", NEXUS_VM_ACCEL: "tcg" } }
+] as const
