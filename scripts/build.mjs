@@ -12,14 +12,15 @@ import {
   copyFileSync,
   cpSync,
   existsSync,
+  mkdtempSync,
   readdirSync,
   readFileSync,
   renameSync,
   rmSync,
   statSync
 } from "node:fs"
-import { createServer } from "node:http"
-import { basename, resolve } from "node:path"
+import { tmpdir } from "node:os"
+import { basename, join, resolve } from "node:path"
 
 const { build } = await import("esbuild").catch(() => {
   console.error("Error: cannot build Nexus: its build tools are not installed\n  Run npm ci in this folder first")
@@ -210,41 +211,33 @@ const replaceDist = () => {
   for (const folder of [newDist, oldDist]) rmSync(folder, { recursive: true, force: true })
 }
 
-/**
- * Runs a program once to fill its code cache with the functions that a common command needs.
- *
- * @param {"nexusd" | "nexusctl"} program
- * @param {ReadonlyArray<string>} args
- */
-const makeCodeCache = (program, args) =>
-  new Promise((resolve) => {
-    const env = { ...process.env, NEXUS_MAKE_CODE_CACHE: "1" }
-    spawn(process.execPath, [`dist/${program}.cjs`, ...args], { env, stdio: "ignore" }).on("close", resolve)
-  })
-
-const exampleVm = {
-  id: "0b1f4b0e-4f4e-4c6e-9a57-0a4f6f8f7a11",
-  name: "web",
-  role: "work",
-  state: "created",
-  cid: 3,
-  vcpu_count: 1,
-  mem_size_mib: 128,
-  created_at: 1771425006,
-  updated_at: 1771425006
-}
-
-/** nexusd fails to open a database that does not exist; nexusctl lists the VM of a server that runs meanwhile. */
+/** Runs each program once, so that its code cache holds the functions of starting and of common calls. */
 const makeCodeCaches = async () => {
-  const server = createServer((_, response) =>
-    response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify([exampleVm]))
-  )
-  await new Promise((resolve) => server.listen(0, "127.0.0.1", () => resolve(undefined)))
-  const address = server.address()
-  const port = typeof address === "object" ? address?.port : undefined
-  await makeCodeCache("nexusd", ["check", "--db", "/nowhere/nexus.db"])
-  await makeCodeCache("nexusctl", ["vm", "list", "--daemon", `127.0.0.1:${port}`])
-  server.close()
+  const home = mkdtempSync(join(tmpdir(), "nexus-build-"))
+  const env = { PATH: process.env["PATH"], HOME: home, NEXUS_API_LISTEN: "127.0.0.1:0", NEXUS_MAKE_CODE_CACHE: "1" }
+  /** @param {ReadonlyArray<string>} args */
+  const start = (...args) => spawn(process.execPath, args, { env, stdio: ["ignore", "ignore", "pipe"] })
+  /** @param {import("node:child_process").ChildProcess} child */
+  const end = (child) => new Promise((resolve) => child.once("close", resolve))
+
+  const daemon = start("dist/nexusd.cjs")
+  const ended = end(daemon)
+  let log = ""
+  /** @type {string} */
+  const address = await new Promise((resolve, reject) => {
+    ended.then(() => reject(new Error(`nexusd does not start: ${log}`)))
+    daemon.stderr?.setEncoding("utf8").on("data", (text) => {
+      log += text
+      const [, found] = /listening on http:\/\/([\d.:]+)/.exec(log) ?? []
+      if (found !== undefined) resolve(found)
+    })
+  })
+  for (const command of ["vm create web", "vm list"]) {
+    await end(start("dist/nexusctl.cjs", "--daemon", address, ...command.split(" ")))
+  }
+  daemon.kill()
+  await ended
+  rmSync(home, { recursive: true })
 }
 
 const isIfStale = process.argv.includes("--if-stale")

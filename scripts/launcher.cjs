@@ -23,9 +23,12 @@ const start = () => {
     columnOffset: -head.length,
     ...(cachedData && { cachedData })
   })
-  // At exit the cache also holds the functions that V8 compiled during the run.
-  if (isBuild) process.on("exit", () => save(script.createCachedData()))
-  else if (script.cachedDataRejected !== false) return false
+  if (isBuild) {
+    // V8 rejects a cache that was made under other flags, and nexusd sets one while it runs.
+    Object.assign(require("node:v8"), { setFlagsFromString: () => {} })
+    // At exit the cache also holds the functions that V8 compiled during the run.
+    process.on("exit", () => save(script.createCachedData()))
+  } else if (script.cachedDataRejected !== false) return false
   script.runInThisContext().call(module.exports, module.exports, require, module, bundle, __dirname)
   return true
 }

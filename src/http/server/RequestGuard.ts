@@ -1,3 +1,5 @@
+// The global `crypto.randomUUID` takes longer.
+import { randomUUID } from "node:crypto"
 import type * as Http from "node:http"
 import { ExpectationFailed, type HttpError, NotImplemented, Overloaded } from "../HttpErrors.js"
 import { type AccessPolicy, checkAccess } from "./AccessControl.js"
@@ -46,7 +48,7 @@ export const guard = (
 ): Http.RequestListener => {
   const inFlight = { ordinary: 0, longLived: 0 }
   return (request, response) => {
-    const id = crypto.randomUUID()
+    const id = randomUUID()
     if (!request.url?.startsWith("/")) toOriginForm(request)
     const refusal = checkAccess(request, policy)
     if (refusal !== undefined) return refuse(response, id, refusal)

@@ -8,6 +8,7 @@ import * as FiberRef from "effect/FiberRef"
 import * as FiberRefs from "effect/FiberRefs"
 import * as HashMap from "effect/HashMap"
 import * as Runtime from "effect/Runtime"
+import * as RuntimeFlags from "effect/RuntimeFlags"
 import { BadRequest, InternalError, Overloaded } from "../HttpErrors.js"
 import { type ErrorEncoder, encodeHttpError } from "./ErrorEncoder.js"
 import { checkBodyHeaders, hasBody, readJson } from "./RequestBody.js"
@@ -67,7 +68,8 @@ export const make = (
   options: { readonly isTraced: boolean }
 ): Effect.Effect<RequestHandler> =>
   Effect.gen(function* () {
-    const runtime = yield* Effect.runtime()
+    // Nothing reads Effect's metrics of fibers, which cost a GET 4% of its CPU.
+    const runtime = Runtime.disableRuntimeFlag(yield* Effect.runtime(), RuntimeFlags.RuntimeMetrics)
     const stopping = yield* Deferred.make<void>()
     const stopped = Deferred.await(stopping)
     const stoppingError = new Overloaded({ message: "nexusd is stopping; try again later" })
