@@ -257,6 +257,46 @@ describe("nexusd restore", () => {
     expect(namesIn(home, join(dirname(target), kept))).toEqual(["a", "b"])
   })
 
+  it("leaves the runs of VMs out, over a database and where there is none, and the backup as it is", async () => {
+    const home = await homeWith("a", "b")
+    const rows = [
+      ["a", "1", "int"],
+      ["database.id", "0b1f4b0e-4f4e-4c6e-9a57-0a4f6f8f7a11", "string"],
+      ["vm.run", "text", "string"],
+      ["vm.run.0b1f4b0e-4f4e-4c6e-9a57-0a4f6f8f7a11", "{}", "json"],
+      ["vm.run.x", "not even JSON", "json"],
+      ["vm.runs", "text", "string"]
+    ]
+    withDatabase(databaseOf(home), (database) => {
+      for (const row of rows) database.prepare("INSERT OR REPLACE INTO settings VALUES (?, ?, ?)").run(...row)
+      database.exec("UPDATE vms SET state = 'running' WHERE name = 'a'")
+    })
+    const backup = join(home.path, "backup.db")
+    await nexusd(home, "backup", backup)
+    const before = readFileSync(backup)
+    const elsewhere = join(home.path, "elsewhere.db")
+    for (const args of [[], ["--db", elsewhere]]) {
+      const { code } = await nexusd(home, "restore", backup, ...args)
+      expect(code).toBe(0)
+    }
+    const settingsOf = (path: string) =>
+      withDatabase(path, (database) =>
+        database
+          .prepare("SELECT key, value, type FROM settings ORDER BY key")
+          .all()
+          .map((row) => Object.values(row))
+      )
+    for (const path of [databaseOf(home), elsewhere]) {
+      expect(settingsOf(path)).toEqual(rows.filter(([key]) => !key?.startsWith("vm.run.")))
+      // The state stays: nexusd's start settles it.
+      const states = withDatabase(path, (database) => database.prepare("SELECT state FROM vms ORDER BY name").all())
+      expect(states).toEqual([{ state: "running" }, { state: "created" }])
+    }
+    expect(readFileSync(backup)).toEqual(before)
+    expect(settingsOf(backup)).toEqual(rows)
+    expect(readdirSync(home.path).filter((name) => name.startsWith("elsewhere"))).toEqual(["elsewhere.db"])
+  })
+
   it("creates the database if there is none", async () => {
     const home = await homeWith("a")
     const backup = join(home.path, "backup.db")

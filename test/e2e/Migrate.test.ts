@@ -47,7 +47,9 @@ beforeAll(async () => {
   const home = makeHome((dispose) => disposals.push(dispose))
   const daemon = await startDaemon(home)
   await daemon.stop()
-  made = readFileSync(join(home.path, "state/nexus/nexus.db"))
+  const path = join(home.path, "state/nexus/nexus.db")
+  withDatabase(path, (database) => database.exec("DELETE FROM settings"))
+  made = readFileSync(path)
   for (const dispose of disposals) await dispose()
 })
 
@@ -123,7 +125,7 @@ const text = 'ü"\\/\u0001\u001f\u007f\t\n\u2028😀 {"a":null,"b":[1]}'
 const odd: ReadonlyArray<typeof Vm.Encoded> = [
   record("all", 4294967294, {
     role: "portal",
-    state: "running",
+    state: "crashed",
     created_at: 1_771_425_006,
     updated_at: 1_771_425_007,
     started_at: 1_771_425_008,
@@ -148,6 +150,19 @@ const settings: ReadonlyArray<Setting> = [
   { key: "Ä", value: "", type: "string" },
   { key: "a", value: "1", type: "int" }
 ]
+
+const databaseId = (value: string): Setting => ({ key: "database.id", value, type: "string" })
+/** Settings that are like runs, and runs, one of which can't be read. */
+const runLike: ReadonlyArray<Setting> = ["vm.run", "vm.run-", "vm.run/", "vm.runs"].map((key) => ({
+  key,
+  value: "1",
+  type: "int"
+}))
+const runs: ReadonlyArray<Setting> = [`vm.run.${crypto.randomUUID()}`, "vm.run."].map((key) => ({
+  key,
+  value: '{"phase":',
+  type: "json"
+}))
 
 /** Many records. Several share a second, every third is older than its neighbours, and the last has the lowest CID. */
 const many = (count: number): ReadonlyArray<typeof Vm.Encoded> =>
@@ -224,6 +239,18 @@ describe("nexusd migrate", () => {
     const daemon = await startDaemon(home, { args: ["--db", next] })
     expect((await createVm(daemon, "next")).cid).toBe(10)
     expect((await listVms(daemon)).map(({ name }) => name)).toEqual(["next", text, "Web Server", ""])
+  })
+
+  it("leaves the runs of VMs out, and copies the database's id over the target's", async () => {
+    const home = newHome()
+    const kept = [...settings, ...runLike, databaseId("source")]
+    // The state stays: nexusd's start settles it.
+    const vms = [record("runs", 10, { state: "running" }), record("idle", 11)]
+    const from = file(home, "from.db", vms, [...kept, ...runs])
+    const to = file(home, "to.db", [], [databaseId("target")])
+    expectMigrated(await migrate(home, from, to), 2, from, to)
+    expect(contents(to)).toEqual(contents(file(home, "expected.db", vms, kept)))
+    expect(contents(from).settings).toHaveLength(kept.length + runs.length)
   })
 
   it("copies an empty source into an empty file", async () => {
@@ -463,6 +490,38 @@ describe.skipIf(!hasPostgres)(`nexusd migrate and PostgreSQL${needsPostgres}`, (
     expect(contents(back)).toEqual(contents(from))
     const bytes = await listed(home, from)
     for (const database of [one, two, back]) expect((await listed(home, database)) === bytes).toBe(true)
+  })
+
+  it("copies the host between servers, not to a file, and leaves runs out", { timeout: 60_000 }, async () => {
+    const home = newHome()
+    const from = file(home, "from.db", odd, [...settings, ...runLike, databaseId("source")])
+    const names = [await server.database(), await server.database(), await server.database()] as const
+    const one = server.url(names[0])
+    const two = server.url(names[1])
+    const later = server.url(names[2])
+    const back = join(home.path, "back.db")
+    const hosts = (database: string) => server.query("SELECT name, host FROM vms ORDER BY inserted", { database })
+    const addRuns = async (database: string) => {
+      for (const { key, type, value } of runs) {
+        await server.query("INSERT INTO settings VALUES ($1, $2, $3)", { database, values: [key, value, type] })
+      }
+    }
+    expectMigrated(await migrate(home, from, one), odd.length, from, one)
+    await server.query("UPDATE vms SET host = 'host of ' || cid WHERE cid < 8", { database: names[0] })
+    await addRuns(names[0])
+    expectMigrated(await migrate(home, one, two), odd.length, one, two)
+    expect(await hosts(names[1])).toEqual(await hosts(names[0]))
+    expect((await hosts(names[1])).filter(({ host }) => host !== null)).not.toEqual([])
+    await addRuns(names[1])
+    expectMigrated(await migrate(home, two, back), odd.length, two, back)
+    expect(contents(back)).toEqual(contents(from))
+
+    // A server's database of an earlier version is read, and not changed.
+    await server.query("ALTER TABLE vms DROP COLUMN host", { database: names[1] })
+    const before = await dump(server, names[1])
+    expectMigrated(await migrate(home, two, later), odd.length, two, later)
+    expect(await dump(server, names[1])).toBe(before)
+    expect((await hosts(names[2])).map(({ host }) => host)).toEqual(odd.map(() => null))
   })
 
   it("copies every field, and daemons continue with the next CID", async () => {
