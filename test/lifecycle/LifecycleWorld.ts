@@ -62,7 +62,10 @@ const killable = (daemon: MemoryDaemon): StoreLayer => {
 export type World = Effect.Effect.Success<ReturnType<typeof makeWorld>>
 
 /** A host with VMMs in memory, one store and a temporary state folder. */
-export const makeWorld = (storeLayer: (folder: string) => Layer.Layer<VmStore> = () => VmStoreMemory.layer()) =>
+export const makeWorld = (
+  storeLayer: (folder: string) => Layer.Layer<VmStore> = () => VmStoreMemory.layer(),
+  name = "nexus"
+) =>
   Effect.gen(function* () {
     const folder = yield* Effect.acquireRelease(
       Effect.sync(() => mkdtempSync(join(tmpdir(), "nexus-life-"))),
@@ -70,7 +73,7 @@ export const makeWorld = (storeLayer: (folder: string) => Layer.Layer<VmStore> =
     )
     const kernel = join(folder, "kernel")
     writeFileSync(kernel, "kernel")
-    const stateFolder = join(folder, "state", "nexus")
+    const stateFolder = join(folder, "state", name)
     const store = Context.get(yield* Layer.build(storeLayer(folder)), VmStore)
     const host = new MemoryHost()
     const alive = new Set<number>()

@@ -1,5 +1,5 @@
-import { readFileSync, readlinkSync } from "node:fs"
 import type { HostProcess, VmRun } from "../../domain/VmRun.js"
+import { bootId, isRunning, pidNamespace, thisProcess } from "./HostProcesses.js"
 
 /** This daemon, and what it can see of its host. */
 export interface Host {
@@ -11,25 +11,13 @@ export interface Host {
   readonly isAlive: (process: HostProcess) => boolean
 }
 
-/** Field 22 of `/proc/PID/stat`; undefined if there is no such process, or it is dead and not reaped (state `Z`). */
-const startTimeOf = (pid: number | "self"): number | undefined => {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, "latin1")
-    // The second field, the program's name in parentheses, may hold blanks and parentheses.
-    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ")
-    return fields[0] === "Z" || fields[0] === "X" ? undefined : Number(fields[19])
-  } catch {
-    return undefined
-  }
-}
-
 /** Reads /proc. `name` is the setting `vm.host`. */
 export const thisHost = (name: string): Host => ({
   name,
-  bootId: readFileSync("/proc/sys/kernel/random/boot_id", "latin1").trim(),
-  pidNamespace: readlinkSync("/proc/self/ns/pid"),
-  daemon: { pid: process.pid, start_time: startTimeOf("self") ?? 0 },
-  isAlive: ({ pid, start_time }) => startTimeOf(pid) === start_time
+  bootId: bootId(),
+  pidNamespace: pidNamespace(),
+  daemon: thisProcess(),
+  isAlive: isRunning
 })
 
 /**

@@ -129,10 +129,20 @@ export const isFolderOf = (folder: string, databaseId: string): Effect.Effect<bo
     return stats?.isDirectory() === true && stats.uid === process.geteuid?.() && databaseOf(folder) === databaseId
   }).pipe(Effect.orElseSucceed(() => false))
 
-/** An earlier run leaves its sockets behind, and a VMM does not listen where one is. */
-const removeSocket = (path: string): void => {
-  if (lstatSync(path, { throwIfNoEntry: false }) !== undefined) unlinkSync(path)
-}
+/** A VMM leaves its sockets behind, and does not listen where one is. */
+const removeSockets = ({ apiSocket, vsockSocket }: VmFiles) =>
+  Effect.forEach([apiSocket, vsockSocket], (path) =>
+    withFile(path, () => {
+      if (lstatSync(path, { throwIfNoEntry: false }) !== undefined) unlinkSync(path)
+    })
+  )
+
+/** Removes what a run that has ended leaves behind. */
+export const tidy = (files: VmFiles, databaseId: string): Effect.Effect<void> =>
+  Effect.if(isFolderOf(files.folder, databaseId), {
+    onTrue: () => Effect.ignore(removeSockets(files)),
+    onFalse: () => Effect.void
+  })
 
 /** Descriptors of a VM's logs. */
 export interface OpenLogs {
@@ -164,7 +174,7 @@ export const prepare = (
         writeFileSync(databaseFile(files.folder), `${databaseId}\n`, { flag: "wx", mode: 0o600 })
       } else if (owner !== databaseId) throw refused(files.folder, "belongs to a VM of another database")
     })
-    for (const socket of [files.apiSocket, files.vsockSocket]) yield* withFile(socket, () => removeSocket(socket))
+    yield* removeSockets(files)
     const consoleDescriptor = yield* opened(files.consoleLog)
     const vmmLogDescriptor = yield* opened(files.vmmLog)
     yield* withFile(files.vmmLog, () => ftruncateSync(vmmLogDescriptor))

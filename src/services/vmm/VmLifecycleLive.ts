@@ -53,9 +53,10 @@ const make = (settings: VmSettings, own: OwnFiles, host: Host) =>
   Effect.gen(function* () {
     const store = yield* VmStore
     const vmm = yield* Vmm
+    const databaseId = yield* store.databaseId
     const scope = yield* Scope.make()
     const operations = yield* Scope.extend(FiberSet.make<unknown, unknown>(), scope)
-    const supervisor = yield* makeSupervisor(store, settings.logMaxSizeBytes, scope)
+    const supervisor = yield* makeSupervisor(store, databaseId, settings.logMaxSizeBytes, scope)
     yield* Effect.addFinalizer(() =>
       FiberSet.awaitEmpty(operations).pipe(
         Effect.timeoutOption(shutdownGrace),
@@ -65,7 +66,6 @@ const make = (settings: VmSettings, own: OwnFiles, host: Host) =>
         Effect.zipRight(Scope.close(scope, Exit.void))
       )
     )
-    const databaseId = yield* store.databaseId
     const context: LifecycleContext = { store, vmm, settings, host, own, databaseId, supervisor, scope }
 
     const lookAgain = (isExpected: boolean): Effect.Effect<never> =>

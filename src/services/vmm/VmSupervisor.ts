@@ -11,6 +11,7 @@ import type { LogReader } from "./ConsoleLog.js"
 import { unwatched, type WatchedLogs, watchLogs } from "./LogWatch.js"
 import { makeRegistry } from "./ScopedRegistry.js"
 import { logTransition, nowInSeconds, untilStored } from "./StoredTransition.js"
+import { tidy } from "./VmFolder.js"
 import type { VmEnd, VmFiles, VmmProcess } from "./Vmm.js"
 
 /** A VM whose process this daemon watches. */
@@ -46,6 +47,7 @@ export interface VmSupervisor {
 /** Runs its fibers in `scope`. */
 export const makeSupervisor = (
   store: VmStore["Type"],
+  databaseId: string,
   logMaxSizeBytes: number,
   scope: Scope.Scope
 ): Effect.Effect<VmSupervisor> => {
@@ -62,6 +64,7 @@ export const makeSupervisor = (
   const storeEnd = (vm: SupervisedVm, { reason, state }: VmEnd) =>
     Effect.gen(function* () {
       for (const reader of readers.of(vm.id)) reader.finish()
+      yield* tidy(vm.files, databaseId)
       const now = yield* nowInSeconds
       const transition = yield* untilStored(store.transition(vm.id, endRun(vm.runId, state, now))).pipe(
         Effect.catchAll(() =>
