@@ -203,7 +203,7 @@ describe.skipIf(!hasPostgres)(`a fleet on PostgreSQL${needsPostgres}`, () => {
     const { answered, created, deleted, unanswered, unavailable } = load.counts
     report({
       promise: "10. one inventory",
-      trials: `${daemonCount} daemons, ${clients} clients, ${load.sent} creates and deletes, 2 daemons killed (SIGKILL) on the way`,
+      trials: `${daemonCount} daemons on PostgreSQL, ${clients} clients, ${load.sent} creates and deletes, 2 daemons killed (SIGKILL) on the way`,
       asserted:
         "CIDs and names unique, acknowledged creates there as answered, acknowledged deletes gone, every name's history linearizable",
       result:

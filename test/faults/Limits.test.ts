@@ -264,9 +264,9 @@ describe("limits", { concurrent: !isFull }, () => {
     await Effect.runPromise(Effect.scoped(test).pipe(Logger.withMinimumLogLevel(LogLevel.None)))
     report({
       promise: "3. limits",
-      trials: "400 requests at once over a store that does not answer; before, 300 callers who hang up",
+      trials: "400 requests at once over a store that does not answer; 300 clients hang up first",
       asserted: "all over 256 get 503 and Retry-After at once, the others 200 once the store answers",
-      result: "256 served, 144 put off"
+      result: "256 served, 144 refused with 503"
     })
   })
 

@@ -102,7 +102,7 @@ describe.skipIf(!hasPostgres)(`PostgreSQL's faults${needsPostgres}`, () => {
     for (const dispose of disposals.reverse()) await dispose()
     report({
       promise: "10. outages",
-      trials: "the real server stopped, paused, restarted; a standby promoted",
+      trials: "PostgreSQL stopped, cut off, paused and restarted; its standby promoted",
       asserted: `every call 503 within ${bound} ms, full service within ${bound} ms of its return`,
       result: `slowest 503 ${Math.round(slowest.outage)} ms, slowest return ${Math.round(slowest.recovery)} ms`
     })
@@ -282,7 +282,7 @@ describe.skipIf(!hasPostgres)(`PostgreSQL's faults${needsPostgres}`, () => {
     await Promise.all(Array.from({ length: 20 }, (_, at) => createVm(daemon, `after-${at}`)))
     report({
       promise: "10. whole or none",
-      trials: `${trials(50, 4)} kills (SIGKILL) under 16 creating clients`,
+      trials: `${trials(50, 4)} kills (SIGKILL) of a daemon on PostgreSQL under 16 creating clients`,
       asserted: "every acknowledged record is there as answered, every other whole, CIDs unique",
       result: `${acknowledged.size} creates acknowledged, ${inFlight} in flight, ${found.length - acknowledged.size} of them made`
     })

@@ -182,7 +182,7 @@ it.skipIf(!hasProc)(hasProc ? name : `${name} (needs /proc)`, { timeout }, async
   report({
     promise,
     trials: `${seconds} s, ${clients} clients, ${books.requests} requests of every call, connections dropped in between`,
-    asserted: `no 5xx, every answer right, memory at most ${factor} times that half way, no handle more`,
+    asserted: `no 5xx, every answer right, memory in the second half at most ${factor} times that in the first, no handle more`,
     result:
       `VmRSS ${Math.round(early / 1024)} MiB, then ${Math.round(late / 1024)} MiB (${(late / early).toFixed(2)}); ` +
       `handles ${handlesEarly}, then ${handlesLate}; ${kept.length} records agree`
