@@ -1,4 +1,13 @@
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import {
+  copyFileSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  writeFileSync
+} from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { afterAll, beforeAll, describe, expect, it } from "@effect/vitest"
@@ -9,6 +18,7 @@ import type * as Scope from "effect/Scope"
 import { StartFailed, VmmUnavailable } from "../../src/domain/Errors.js"
 import type { HostProcess } from "../../src/domain/VmRun.js"
 import { type FoundProcess, type VmEnd, Vmm, type VmSpec } from "../../src/services/vmm/Vmm.js"
+import { guestKernel } from "../support/Vmms.js"
 import { consoleText, openVmSpec } from "../support/VmSpecs.js"
 
 /** A VMM under test, and what other programs do to its processes. */
@@ -20,25 +30,38 @@ export interface VmmUnderTest {
   readonly continueProcess: (process: HostProcess) => void
   /** A guest that triple-faults. */
   readonly panicEnd: VmEnd["state"]
-  /** What it says of a kernel that it can't use, if it reads one. */
-  readonly unusableKernel?: { readonly message: RegExp }
+  /** What a real VMM says of files that it can't use. */
+  readonly words?: { readonly badKernel: RegExp; readonly missingDrive: RegExp }
 }
+
+/** What a process has open. Some of it is closed meanwhile. */
+const openFiles = ({ pid }: HostProcess): ReadonlyArray<string> =>
+  readdirSync(`/proc/${pid}/fd`).flatMap((descriptor) => {
+    try {
+      return [readlinkSync(`/proc/${pid}/fd/${descriptor}`)]
+    } catch {
+      return []
+    }
+  })
 
 type Options = Parameters<typeof openVmSpec>[1]
 
 /** The contract of every `Vmm` layer. */
 export const vmmContract = (layerName: string, isUsable: boolean, underTest: () => VmmUnderTest) => {
-  const { continueProcess, kill, layer, panicEnd, pauseProcess, unusableKernel } = underTest()
+  const { continueProcess, kill, layer, panicEnd, pauseProcess, words } = underTest()
   let parent = ""
+  let kernelPath = ""
   beforeAll(() => {
-    parent = mkdtempSync(join(tmpdir(), "nexus-vmm-"))
+    parent = mkdtempSync(join(tmpdir(), `nexus vmm,"'=-`))
+    kernelPath = join(parent, "guest,readonly=on.elf")
+    copyFileSync(guestKernel, kernelPath)
   })
   afterAll(() => rmSync(parent, { recursive: true, force: true }))
 
   const acquireSpec = (options?: Options) =>
     Effect.map(
       Effect.acquireRelease(
-        Effect.sync(() => openVmSpec(parent, options)),
+        Effect.sync(() => openVmSpec(parent, { kernelPath, ...options })),
         ({ close }) => Effect.sync(close)
       ),
       ({ spec }) => spec
@@ -277,16 +300,58 @@ export const vmmContract = (layerName: string, isUsable: boolean, underTest: () 
         expect(yield* second?.vm.guestState ?? Effect.void).toBe("running")
       }))
 
-    if (unusableKernel !== undefined) {
-      test("a start that the VMM refuses has its words, and leaves nothing", () =>
+    if (words !== undefined) {
+      const expectRefusal = (options: Options, message: RegExp) =>
         Effect.gen(function* () {
-          const kernelPath = join(parent, "kernel")
-          writeFileSync(kernelPath, "no kernel".repeat(1000))
-          const spec = yield* acquireSpec({ kernelPath })
+          const spec = yield* acquireSpec(options)
           const error = yield* Effect.flip(start(spec))
           expect(error).toBeInstanceOf(StartFailed)
-          expect(error.message).toMatch(unusableKernel.message)
+          expect(error.message).toMatch(message)
           yield* expectNothingLeft(spec)
+        })
+
+      test("a kernel that the VMM refuses: its words, and nothing left", () =>
+        Effect.suspend(() => {
+          const notKernel = join(parent, "no kernel")
+          writeFileSync(notKernel, "no kernel".repeat(1000))
+          return expectRefusal({ kernelPath: notKernel }, words.badKernel)
+        }))
+
+      test("a drive that is missing: the VMM's words, and nothing left", () =>
+        Effect.suspend(() => {
+          const drive = { drive_id: "data", path_on_host: join(parent, "missing,disk.img"), is_root_device: false }
+          return expectRefusal({ drives: [drive] }, words.missingDrive)
+        }))
+
+      test("drives of any path are attached, the root device named to the kernel", () =>
+        Effect.gen(function* () {
+          const [data, root] = ["data,readonly=on.img", `root "disk'.img`].map((name) => join(parent, name))
+          for (const path of [data, root]) writeFileSync(path ?? "", Buffer.alloc(1024 * 1024))
+          const { spec, vm } = yield* startGuest("guest=deaf", {
+            drives: [
+              { drive_id: "data", path_on_host: data ?? "", is_root_device: false, is_read_only: true },
+              { drive_id: "root", path_on_host: root ?? "", is_root_device: true }
+            ]
+          })
+          expect(yield* untilPrinted(spec, "\n")).toMatch(/guest=deaf (.* )?root=\/dev\/vda rw/)
+          expect(openFiles(vm.process)).toEqual(expect.arrayContaining([data, root]))
+        }))
+
+      test("the VMM has a session, an empty environment, and no descriptors of its parent", () =>
+        Effect.gen(function* () {
+          const { spec, vm } = yield* startGuest("guest=deaf")
+          const proc = (name: string) => join("/proc", String(vm.process.pid), name)
+          const link = (name: string) => readlinkSync(proc(name))
+          expect(readFileSync(proc("environ"), "utf8")).toBe("")
+          expect(link("cwd")).toBe("/")
+          expect(link("fd/0")).toBe("/dev/null")
+          expect(link("fd/1")).toBe(spec.files.consoleLog)
+          expect(link("fd/2")).toBe(spec.files.vmmLog)
+          expect(readFileSync(proc("stat"), "utf8").split(") ")[1]?.split(" ")[3]).toBe(String(vm.process.pid))
+          const files = readdirSync(proc("fd")).map((descriptor) => link(`fd/${descriptor}`))
+          expect(
+            files.filter((file) => file.startsWith("/") && !file.startsWith(spec.files.folder))
+          ).not.toContainEqual(expect.not.stringMatching(/^\/dev\//))
         }))
     }
   })

@@ -8,5 +8,8 @@ vmmContract("QEMU", isQemuUsable, () => ({
   ...hostSignals,
   // With -no-reboot it can't be told from a reboot.
   panicEnd: "stopped",
-  unusableKernel: { message: /^QEMU ended with exit code 1: .*kernel/ }
+  words: {
+    badKernel: /^QEMU ended with exit code 1: .*kernel/,
+    missingDrive: /^QEMU ended with exit code 1: .*Could not open '.*missing,disk.img': No such file/
+  }
 }))

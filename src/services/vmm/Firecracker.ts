@@ -32,32 +32,34 @@ const unavailable = (message: string) => new VmmUnavailable({ message })
 
 const logPrefix = /^\S+ \[[^\]]*\] /
 
-/** Why Firecracker ended, by its log: the line before `Vmm is stopping.`, or the error that it reports itself. */
-const logReason = (lines: ReadonlyArray<string>): string | undefined => {
-  const messages = lines.map((line) => line.replace(logPrefix, ""))
-  const stopping = messages.lastIndexOf("Vmm is stopping.")
-  return stopping > 0 ? messages[stopping - 1] : messages.findLast((line) => /^\w*Error\b/.test(line))
+/**
+ * A vCPU that can't go on, as at a triple fault. The exit code is 0 or 1 then: Firecracker 1.16 signals the end before it
+ * passes the code on (`Vcpu::exit`).
+ */
+const vcpuFault = /^(?:Unexpected exit reason on vcpu run|Failure during vcpu run|Received KVM_EXIT_)/
+
+/** Why Firecracker ended with an error, by its log. */
+const logReason = (messages: ReadonlyArray<string>): string | undefined =>
+  messages.findLast((message) => vcpuFault.test(message)) ?? messages.findLast((message) => /^\w*Error\b/.test(message))
+
+const readMessages = (files: VmFiles) => readLogTail(files.vmmLog).map((line) => line.replace(logPrefix, ""))
+
+const endOfCode = (code: number | null, messages: ReadonlyArray<string>): VmEnd => {
+  const exit = `exit code ${code}`
+  if (code === 0 && !messages.some((message) => vcpuFault.test(message))) return { state: "stopped", reason: exit }
+  const reason = logReason(messages)
+  return { state: "crashed", reason: reason === undefined ? exit : `${exit}: ${reason}` }
 }
 
-const withReason = (exit: string, files: VmFiles) => {
-  const reason = logReason(readLogTail(files.vmmLog))
-  return reason === undefined ? exit : `${exit}: ${reason}`
-}
-
-const endOfExit = (exit: Exit, files: VmFiles): VmEnd => {
-  if (exit.code === 0) return { state: "stopped", reason: exitMessage(exit) }
-  const message = exitMessage(exit)
-  return { state: "crashed", reason: exit.signal === null ? withReason(message, files) : message }
-}
+const endOfExit = (exit: Exit, files: VmFiles): VmEnd =>
+  exit.signal === null ? endOfCode(exit.code, readMessages(files)) : { state: "crashed", reason: exitMessage(exit) }
 
 const endOf = (files: VmFiles): VmEnd => {
-  const last = readLogTail(files.vmmLog).at(-1) ?? ""
-  if (last.endsWith("Firecracker exiting successfully. exit_code=0")) return { state: "stopped", reason: "exit code 0" }
-  const code = /exiting with error\. exit_code=(\d+)$/.exec(last)?.[1]
-  return {
-    state: "crashed",
-    reason: code === undefined ? "Firecracker ended without a word in its log" : withReason(`exit code ${code}`, files)
-  }
+  const messages = readMessages(files)
+  const code = /^Firecracker exiting .*exit_code=(\d+)$/.exec(messages.at(-1) ?? "")?.[1]
+  return code === undefined
+    ? { state: "crashed", reason: "Firecracker ended without a word in its log" }
+    : endOfCode(Number(code), messages)
 }
 
 const guestStates: Readonly<Record<string, GuestState>> = {

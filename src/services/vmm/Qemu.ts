@@ -11,12 +11,12 @@ import { isKvmUsable, isVhostVsockUsable } from "./DeviceAccess.js"
 import { programPath } from "./ProgramPath.js"
 import { type QemuHost, qemuArguments } from "./QemuArguments.js"
 import { type QmpClient, qmpClient } from "./QmpClient.js"
-import type { GuestState, VmEnd, VmFiles, VmSpec } from "./Vmm.js"
+import type { FoundProcess, GuestState, VmEnd, VmFiles, VmSpec } from "./Vmm.js"
 import { type Exit, exitMessage, spawnVmm } from "./VmmChild.js"
 import type { VmmDriver } from "./VmmDriver.js"
 import { readLogTail } from "./VmmLog.js"
 import type { VmmRecognition } from "./VmmRecognition.js"
-import { answerTimeout, type VmmControl, watchAdopted, watchedProcess } from "./WatchedProcess.js"
+import { answerTimeout, signalKill, type VmmControl, watchAdopted, watchedProcess } from "./WatchedProcess.js"
 
 /** How long QEMU may take to run the guest. */
 const startTimeout = Duration.seconds(10)
@@ -52,12 +52,10 @@ const endOf = (files: VmFiles): VmEnd => {
 }
 
 const endOfExit = (exit: Exit, files: VmFiles): VmEnd => {
+  const logged = endOf(files)
+  if (logged.state === "stopped" || exit.code === 0) return logged
   const message = exitMessage(exit)
-  if (exit.signal !== null) return { state: "crashed", reason: message }
-  const lines = readLogTail(files.vmmLog)
-  const reason = exit.code === 0 ? causeOutside(lines) : lines.findLast((line) => !trace.test(line))
-  if (exit.code === 0 && reason === undefined) return { state: "stopped", reason: message }
-  return { state: "crashed", reason: reason === undefined ? message : `${message}: ${reason}` }
+  return { state: "crashed", reason: exit.signal === null ? `${message}: ${logged.reason}` : message }
 }
 
 const Status = Schema.Struct({ status: Schema.String })
@@ -69,8 +67,17 @@ const guestStateOf = (answer: unknown): GuestState =>
     onSome: ({ status }) => (status === "running" ? "running" : status === "prelaunch" ? "not started" : "paused")
   })
 
-const qemuControl = (qmp: QmpClient): VmmControl => {
-  const execute = (command: string) => qmp.execute(command).pipe(Effect.interruptible, Effect.timeout(answerTimeout))
+const qemuControl = (qmp: QmpClient, found: FoundProcess, files: VmFiles, recognition: VmmRecognition): VmmControl => {
+  // QEMU 7.2 never ends when a command comes in while it shuts down (its monitor_cleanup waits for the command).
+  const killIfShutDown = Effect.sync(() => {
+    if (endOf(files).state === "stopped") signalKill(recognition, found)
+  })
+  const execute = (command: string) =>
+    qmp.execute(command).pipe(
+      Effect.interruptible,
+      Effect.timeout(answerTimeout),
+      Effect.tapErrorTag("TimeoutException", () => killIfShutDown)
+    )
   return {
     guestState: Effect.match(execute("query-status"), {
       onFailure: (): GuestState => "unknown",
@@ -93,19 +100,11 @@ const qemuControl = (qmp: QmpClient): VmmControl => {
   }
 }
 
-/** Waits until the guest runs. */
-const untilRunning = (spec: VmSpec, qmp: QmpClient) =>
-  // Its socket appears some milliseconds after its process, and takes connections a moment later.
-  Effect.sync(() => existsSync(spec.files.apiSocket)).pipe(
+/** Its socket appears some milliseconds after its process, and takes connections a moment later. */
+const untilRunning = ({ files }: VmSpec, { guestState }: VmmControl) =>
+  Effect.sync(() => existsSync(files.apiSocket)).pipe(
     Effect.repeat({ until: (exists) => exists, schedule: everyMillisecond }),
-    Effect.zipRight(
-      Effect.retry(qmp.execute("query-status"), {
-        while: ({ isUnreachable }) => isUnreachable,
-        schedule: everyMillisecond
-      })
-    ),
-    Effect.repeat({ until: (answer) => guestStateOf(answer) === "running", schedule: everyMillisecond }),
-    Effect.catchTag("QmpError", ({ reason }) => failed(`QEMU refused query-status: ${reason}`)),
+    Effect.zipRight(Effect.repeat(guestState, { until: (state) => state === "running", schedule: everyMillisecond })),
     Effect.timeoutFail({
       duration: startTimeout,
       onTimeout: () => failed("QEMU did not run the guest within 10 seconds")
@@ -114,9 +113,7 @@ const untilRunning = (spec: VmSpec, qmp: QmpClient) =>
 
 /** Fails with the reason for an end before the guest ran. The guest may also have ended by itself already. */
 const assertBooted = (exit: Exit, files: VmFiles) =>
-  exit.code === 0 && endOf(files).state === "stopped"
-    ? Effect.void
-    : failed(`QEMU ended with ${endOfExit(exit, files).reason}`)
+  endOf(files).state === "stopped" ? Effect.void : failed(`QEMU ended with ${endOfExit(exit, files).reason}`)
 
 const hostFor = (accel: VmSettings["accel"]): QemuHost => ({
   accel: accel === "auto" ? (isKvmUsable() ? "kvm" : "tcg") : accel,
@@ -141,26 +138,24 @@ export const qemu = (settings: Pick<VmSettings, "qemu" | "accel">, recognition: 
         if (initrdPath?.includes(","))
           return yield* failed(`QEMU takes no initrd with a comma in its path: ${initrdPath}`)
         const child = yield* spawnVmm(program, qemuArguments(spec, hostFor(settings.accel)), spec)
-        const qmp = qmpClient(files.apiSocket)
+        const found: FoundProcess = { id: id.toLowerCase(), vmm: "qemu", process: child.process }
+        const control = qemuControl(qmpClient(files.apiSocket), found, files, recognition)
         const endedEarly = Effect.flatMap(Deferred.await(child.exit), (exit) => assertBooted(exit, files))
         yield* restore(
-          Effect.raceFirst(Effect.interruptible(untilRunning(spec, qmp)), Effect.interruptible(endedEarly))
-        ).pipe(Effect.onError(() => Effect.zipRight(qmp.close, child.discard)))
-        return watchedProcess(
-          { id: id.toLowerCase(), vmm: "qemu", process: child.process },
-          qemuControl(qmp),
-          { ended: Effect.map(Deferred.await(child.exit), (exit) => endOfExit(exit, files)), cancel: Effect.void },
-          recognition
-        )
+          Effect.raceFirst(Effect.interruptible(untilRunning(spec, control)), Effect.interruptible(endedEarly))
+        ).pipe(Effect.onError(() => Effect.zipRight(control.close, child.discard)))
+        const ended = Effect.map(Deferred.await(child.exit), (exit) => endOfExit(exit, files))
+        return watchedProcess(found, control, { ended, cancel: Effect.void }, recognition)
       })
     ),
 
-  attach: (found, files) =>
-    Effect.gen(function* () {
-      const control = qemuControl(qmpClient(files.apiSocket))
-      const end = Effect.sync(() => endOf(files))
-      return watchedProcess(found, control, yield* watchAdopted(found.process, control, end), recognition)
-    }),
+  attach: (found, files) => {
+    const control = qemuControl(qmpClient(files.apiSocket), found, files, recognition)
+    const end = Effect.sync(() => endOf(files))
+    return Effect.map(watchAdopted(found.process, control, end), (watch) =>
+      watchedProcess(found, control, watch, recognition)
+    )
+  },
 
   endOf
 })

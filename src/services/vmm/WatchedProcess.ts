@@ -59,7 +59,8 @@ export const watchAdopted = (
     return { ended: Deferred.await(ended), cancel: Fiber.interrupt(fiber) }
   })
 
-const signalKill = (recognition: VmmRecognition, found: FoundProcess) => {
+/** Kills a process if it still is the one that was found. */
+export const signalKill = (recognition: VmmRecognition, found: FoundProcess) => {
   if (!recognition.isStill(found)) return
   try {
     process.kill(found.process.pid, "SIGKILL")
