@@ -1,12 +1,24 @@
 #!/bin/busybox sh
-# init of the Linux guest that scripts/linux-guest.sh makes. It prints what it was given, powers off when the ACPI power button is
-# pressed, and does what the boot argument `guest=` says.
+# init of the Linux guest that scripts/linux-guest.sh makes. It goes on to the root file system if it was given one. Else it prints what
+# it was given, powers off when the ACPI power button is pressed, and does what the boot argument `guest=` says.
 /bin/busybox mkdir -p /proc /sys /dev /bin /sbin
 /bin/busybox --install -s /bin
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
 while read -r module; do insmod "/modules/$module"; done </modules/order
+
+root= init=/sbin/init
+for word in $(cat /proc/cmdline); do
+  case "$word" in
+    root=*) root="${word#root=}" ;;
+    init=*) init="${word#init=}" ;;
+  esac
+done
+if [ -n "$root" ]; then
+  mkdir -p /root
+  mount "$root" /root && exec switch_root /root "$init"
+fi
 
 echo "LINUX-UP cpus=$(nproc) mem=$(awk '/MemTotal/ { print int($2 / 1024) }' /proc/meminfo)"
 for disk in /sys/block/vd*; do
