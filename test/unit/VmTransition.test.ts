@@ -186,6 +186,44 @@ describe("VM transitions", () => {
       else expect(["stopped", "crashed"]).toContain(after.vm.state)
     }))
 
+  it("a stop is not taken back: a VM that is being stopped ends, or goes on being stopped", () =>
+    always(({ after, before }) => {
+      if (before.run?.phase === "stopping" && after.run !== undefined) expect(after.run.phase).toBe("stopping")
+    }))
+
+  it("a refusal says why", () => {
+    const vm = (state: string) => record("web", { state })
+    const message = (decision: Decision) => Either.match(decision, { onLeft: (e) => e.message, onRight: () => "" })
+    const claim = VmTransition.claimStart(claimOf("run-1"))
+    const starting = { vm: vm("created"), run: claimOf("run-2") }
+    const running = { vm: vm("running"), run: claimOf("run-2", { phase: "running" }) }
+    const idle = { vm: vm("stopped"), run: undefined }
+    const elsewhere = { vm: vm("running"), run: claimOf("run-2", { phase: "running", host: "there" }) }
+    expect([
+      message(claim(starting, [])),
+      message(claim(running, [])),
+      message(claim({ vm: vm("running"), run: undefined }, [])),
+      message(claim({ vm: vm("paused"), run: undefined }, [])),
+      message(claim(elsewhere, [])),
+      message(VmTransition.beginStop("here")(starting)),
+      message(VmTransition.beginStop("here")(idle)),
+      message(VmTransition.beginStop("here")(elsewhere)),
+      message(VmTransition.loseHost("here", 1)(running)),
+      message(VmTransition.loseHost("here", 1)(idle))
+    ]).toEqual([
+      "VM 'web' is being started",
+      "VM 'web' is already running",
+      "VM 'web' is already running",
+      "cannot start VM 'web': nexusd does not know its state 'paused'",
+      "VM 'web' is on host 'there': ask that host's nexusd",
+      "VM 'web' is being started",
+      "VM 'web' is not running",
+      "VM 'web' is on host 'there': ask that host's nexusd",
+      "VM 'web' runs on this host, which is not lost: stop it",
+      "VM 'web' is not running"
+    ])
+  })
+
   it("while a VM is being started only that start and the loss of its host change it", () =>
     always(({ after, before }, { name }) => {
       if (before.run?.phase !== "starting" || after === before) return
