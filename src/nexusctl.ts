@@ -6,6 +6,9 @@ import { defaultConfigPath, defaultSilenceSeconds, layer, SilenceSeconds } from 
 import { statusCommand } from "./cli/nexusctl/StatusCommand.js"
 import { versionCommand } from "./cli/nexusctl/VersionCommand.js"
 import { createCommand, deleteCommand, inspectCommand, listCommand } from "./cli/nexusctl/VmCommands.js"
+import { logsCommand } from "./cli/nexusctl/VmLogsCommand.js"
+import { restartCommand, startCommand, stopCommand, waitCommand } from "./cli/nexusctl/VmRunCommands.js"
+import { updateCommand } from "./cli/nexusctl/VmUpdateCommand.js"
 import { withSubcommands } from "./cli/runner/CommandTree.js"
 import { main } from "./cli/runner/Program.js"
 import { schemaOption } from "./cli/runner/SchemaOption.js"
@@ -13,8 +16,19 @@ import { Address, defaultAddress, formatAddress } from "./domain/Address.js"
 import { ExitCode } from "./runtime/ExitCode.js"
 
 const vm = Command.make("vm").pipe(
-  Command.withDescription("Manage VM records"),
-  withSubcommands([createCommand, listCommand, inspectCommand, deleteCommand])
+  Command.withDescription("Manage VMs"),
+  withSubcommands([
+    createCommand,
+    listCommand,
+    inspectCommand,
+    deleteCommand,
+    updateCommand,
+    startCommand,
+    stopCommand,
+    restartCommand,
+    waitCommand,
+    logsCommand
+  ])
 )
 
 const nexusctl = Command.make("nexusctl", {
@@ -37,7 +51,9 @@ const nexusctl = Command.make("nexusctl", {
       `NEXUS_DAEMON, else the settings, else ${formatAddress(defaultAddress)}`
     )
   ),
-  timeout: schemaOption("timeout", "S", SilenceSeconds, defaultSilenceSeconds)
+  timeout: Options.optional(
+    schemaOption("timeout", "S", SilenceSeconds, undefined, `${defaultSilenceSeconds}, and 60 for a start`)
+  )
 }).pipe(
   Command.withDescription("Control nexusd, the daemon that keeps the records of this host's microVMs (alias: nxc)"),
   withSubcommands([statusCommand, versionCommand, vm, completeVmsCommand])
@@ -52,7 +68,7 @@ main({
         config: Option.getOrUndefined(config),
         daemon: Option.getOrUndefined(daemon),
         tokenFile: Option.getOrUndefined(tokenFile),
-        timeout
+        timeout: Option.getOrUndefined(timeout)
       })
     )
   ),

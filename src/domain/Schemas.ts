@@ -19,11 +19,17 @@ const toText = (value: unknown): string => {
 const isWithin = (min: number, max: number) => (n: number) => Number.isInteger(n) && n >= min && n <= max
 
 /** The error message, and the OpenAPI document's schema. */
-const boundedAnnotations = (min: number, max: number, description: string) => ({
+const boundedAnnotations = (min: number, max: number, description: string, fallback?: number) => ({
   message: ({ actual }: { readonly actual: unknown }) =>
     `expected a whole number from ${min} to ${max}, got ${preview(actual)}`,
   description,
-  jsonSchema: { type: "integer", minimum: min, maximum: max, description }
+  jsonSchema: {
+    type: "integer",
+    minimum: min,
+    maximum: max,
+    description,
+    ...(fallback !== undefined && { default: fallback })
+  }
 })
 
 /** A whole number from `min` to `max`. */
@@ -45,13 +51,13 @@ export const wholeNumber = (description: string) =>
     })
   )
 
-/** A bounded whole number in decimal digits, as in a URL. */
-export const boundedIntFromText = (min: number, max: number, description: string) =>
+/** A bounded whole number in decimal digits, as in a URL. `fallback` documents what leaving it out means. */
+export const boundedIntFromText = (min: number, max: number, description: string, fallback?: number) =>
   Schema.transform(
     Schema.String.pipe(
       Schema.filter(
         (text) => /^\d+$/.test(text) && isWithin(min, max)(Number(text)),
-        boundedAnnotations(min, max, description)
+        boundedAnnotations(min, max, description, fallback)
       )
     ),
     Schema.Number,

@@ -97,7 +97,7 @@ export const parseVmConfig = (text: string): Either.Either<VmConfig, ReadonlyArr
     )
   )
 
-const maxConfigBytes = 64 * 1024
+export const maxConfigBytes = 64 * 1024
 
 const configIssues = (text: string): ReadonlyArray<string | Issue> => {
   if (new TextEncoder().encode(text).length > maxConfigBytes) return [`expected at most ${maxConfigBytes} bytes`]

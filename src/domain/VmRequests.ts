@@ -20,11 +20,16 @@ export const StopVm = Schema.Struct({
 export type StopVm = typeof StopVm.Type
 
 export const logTailDefault = 100
+const logTailRange = [0, 10_000, "How many of the last lines"] as const
+export const LogTail = boundedInt(...logTailRange)
+
 export const waitTimeoutDefault = 60
+const waitTimeoutRange = [1, 600, "Seconds to wait"] as const
+export const WaitTimeoutSeconds = boundedInt(...waitTimeoutRange)
 
 /** Which part of a console log. */
 export const LogsQuery = Schema.Struct({
-  tail: ifSet(boundedIntFromText(0, 10_000, `The last lines to send; ${logTailDefault} when left out`)),
+  tail: ifSet(boundedIntFromText(...logTailRange, logTailDefault)),
   follow: ifSet(
     Schema.Literal("true", "false").annotations({
       message: ({ actual }) => ({ message: `expected true or false, got ${preview(actual)}`, override: true }),
@@ -51,5 +56,5 @@ const States = Schema.transform(
 /** Which states to wait for. */
 export const WaitQuery = Schema.Struct({
   state: States,
-  timeout_s: ifSet(boundedIntFromText(1, 600, `Seconds to wait; ${waitTimeoutDefault} when left out`))
+  timeout_s: ifSet(boundedIntFromText(...waitTimeoutRange, waitTimeoutDefault))
 }).annotations({ parseOptions: strict })

@@ -6,6 +6,7 @@ export const ExitCode = {
   unreachable: 3,
   notFound: 4,
   conflict: 5,
+  waitTimeout: 6,
   /** 128 + SIGINT, as shells report it. */
   interrupted: 130
 } as const

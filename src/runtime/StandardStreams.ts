@@ -16,11 +16,13 @@ export class OutputFailed extends Data.TaggedError("OutputFailed")<{
 type Name = "stdout" | "stderr"
 const descriptors = { stdout: 1, stderr: 2 } as const
 type Done = (error?: NodeJS.ErrnoException | null) => void
+type Output = string | Uint8Array
 
 /** Writes until all bytes are written. Node's own stream for files ignores a short write, as on a disk that fills up. */
-const fileWriter = (name: Name) => (text: string, done: Done) => {
+const fileWriter = (name: Name) => (output: Output, done: Done) => {
   try {
-    for (let bytes = Buffer.from(text); bytes.length > 0; ) bytes = bytes.subarray(writeSync(descriptors[name], bytes))
+    for (let bytes = Buffer.from(output); bytes.length > 0; )
+      bytes = bytes.subarray(writeSync(descriptors[name], bytes))
     done()
   } catch (error) {
     done(error instanceof Error ? error : new Error(String(error)))
@@ -45,13 +47,13 @@ const isClosedByShell = (): boolean => {
   }
 }
 
-const closedWriter = (_: string, done: Done) =>
+const closedWriter = (_: Output, done: Done) =>
   done(Object.assign(new Error("stdout is closed"), { code: "EBADF", errno: -osConstants.errno.EBADF }))
 
 /** Errors reach the callback of each write. The listener is needed, since an unhandled `error` event ends the process. */
 const streamWriter = (name: Name) => {
   const stream = process[name].on("error", () => {})
-  return (text: string, done: Done) => void stream.write(text, done)
+  return (output: Output, done: Done) => void stream.write(output, done)
 }
 
 const makeWriter = (name: Name) => {
@@ -66,9 +68,9 @@ const writerOf = (name: Name) => {
   return writers[name]
 }
 
-/** Writes a text. Completes when the reader or the file has it, so that the process may exit. */
-const write = (name: Name, text: string): Effect.Effect<void, NodeJS.ErrnoException> =>
-  Effect.async((resume) => writerOf(name)(text, (error) => resume(error ? Effect.fail(error) : Effect.void)))
+/** Writes text or bytes. Completes when the reader or the file has it, so that the process may exit. */
+const write = (name: Name, output: Output): Effect.Effect<void, NodeJS.ErrnoException> =>
+  Effect.async((resume) => writerOf(name)(output, (error) => resume(error ? Effect.fail(error) : Effect.void)))
 
 /** The reader has closed the pipe or socket, as `head` does. Later writes find the stream destroyed. */
 const isReaderGone = ({ code }: NodeJS.ErrnoException): boolean =>
@@ -77,11 +79,13 @@ const isReaderGone = ({ code }: NodeJS.ErrnoException): boolean =>
 const reason = (error: NodeJS.ErrnoException): string =>
   `${systemErrorMessage(error)}${error.code === undefined ? "" : ` (${error.code})`}`
 
-const writeStdout = (text: string): Effect.Effect<void, OutputFailed> =>
-  write("stdout", text).pipe(
+/** Writes to stdout as it is; returns whether somebody still reads. The caller escapes text for a terminal. */
+export const writeStdout = (output: Output): Effect.Effect<boolean, OutputFailed> =>
+  write("stdout", output).pipe(
+    Effect.as(true),
     Effect.catchAll((error) =>
       isReaderGone(error)
-        ? Effect.void
+        ? Effect.succeed(false)
         : new OutputFailed({ lines: [`Error: cannot write to stdout: ${reason(error)}`], exitCode: ExitCode.failure })
     )
   )
@@ -90,10 +94,14 @@ const toText = (lines: ReadonlyArray<string>): string => lines.map((line) => `${
 
 /** Prints a result for people, one line for each element. Control characters, line feeds too, are escaped. */
 export const printLines = (lines: ReadonlyArray<string>): Effect.Effect<void, OutputFailed> =>
-  writeStdout(toText(lines))
+  Effect.asVoid(writeStdout(toText(lines)))
 
 /** Prints a result for programs, as JSON on one line. */
-export const printJson = (value: unknown): Effect.Effect<void, OutputFailed> => writeStdout(`${toSafeJson(value)}\n`)
+export const printJson = (value: unknown): Effect.Effect<void, OutputFailed> =>
+  Effect.asVoid(writeStdout(`${toSafeJson(value)}\n`))
+
+/** Whether stdout is a terminal. */
+export const isTerminal = (): boolean => isatty(descriptors.stdout)
 
 /** Prints an error, one line for each element. Never fails: a failure could not be reported anywhere. */
 export const printErrorLines = (lines: ReadonlyArray<string>): Effect.Effect<void> =>

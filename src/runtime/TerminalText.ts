@@ -20,6 +20,27 @@ const escapeCharacter = (character: string): string => {
 export const escapeText = (text: string): string =>
   printableAscii.test(text) ? text : text.replace(unsafe, escapeCharacter)
 
+/** As `unsafe`, but for line feeds and tabs. */
+const unsafeInLog = new RegExp(`(?![\\n\\t])${unsafe.source}`, unsafe.flags)
+
+/**
+ * Makes a function that turns the bytes of a log into text for a terminal: all but line feeds and tabs is escaped, and a
+ * carriage return before a line feed is dropped. The bytes come in chunks that may cut characters; the last call has none.
+ */
+export const makeLogEscaper = (): ((chunk?: Uint8Array) => string) => {
+  const decoder = new TextDecoder("utf-8", { ignoreBOM: true })
+  let held = ""
+  return (chunk) => {
+    const text = held + decoder.decode(chunk, { stream: chunk !== undefined })
+    // Whether a line feed follows is in the next chunk.
+    held = chunk !== undefined && text.endsWith("\r") ? "\r" : ""
+    return text
+      .slice(0, text.length - held.length)
+      .replaceAll("\r\n", "\n")
+      .replace(unsafeInLog, escapeCharacter)
+  }
+}
+
 const escapeUnit = (unit: string): string => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`
 
 /** JSON on one line with the same characters escaped. It parses to the same value. */

@@ -33,7 +33,10 @@ describe.concurrent("nexusctl's command line", () => {
       'option --role: expected one of portal, work, service, got "wrok"; did you mean work?'
     ],
     [["vm", "list", "-oxml"], 'option --output: expected one of text, json, got "xml"'],
-    [["vm", "lst"], "unknown command 'lst': expected one of create, list, inspect, delete; did you mean list?"],
+    [
+      ["vm", "lst"],
+      "unknown command 'lst': expected one of create, list, inspect, delete, update, start, stop, restart, wait, logs; did you mean list?"
+    ],
     [["vm", "list", "--rol=work"], "unknown option '--rol'; did you mean --role?"],
     [["-o", "json", "vm", "list"], "option '-o' goes after the command that it is for"],
     [["-v"], "unknown option '-v'; did you mean --version?"],

@@ -118,7 +118,9 @@ for (const shell of ["bash", "zsh", "fish"] as const) {
 
     it("offer commands at every level, for nexusctl and nxc", async () => {
       expect(await nexusctl.complete("nexusctl ")).toEqual(["status", "version", "vm"])
-      expect(await nexusctl.complete("nxc vm ")).toEqual(["create", "delete", "inspect", "list"])
+      expect(await nexusctl.complete("nxc vm ")).toEqual(
+        "create delete inspect list logs restart start stop update wait".split(" ")
+      )
       expect(await nexusctl.complete("nexusctl --daemon 127.0.0.1:2 vm li")).toEqual(["list"])
       expect(await nexusd.complete("nexusd ")).toEqual(["backup", "check", "migrate", "restore", "token"])
       expect(await nexusd.complete("nexusd token ")).toEqual(["new"])
@@ -168,6 +170,10 @@ for (const shell of ["bash", "zsh", "fish"] as const) {
       expect(await nexusctl.complete("nexusctl vm inspect ", env)).toEqual(["db", "web"])
       expect(await nexusctl.complete("nxc vm delete --yes w", env)).toEqual(["web"])
       expect(await nexusctl.complete(`nexusctl --daemon ${daemon.address} vm inspect `)).toEqual(["db", "web"])
+      expect(await nexusctl.complete("nexusctl vm start ", env)).toEqual(["db", "web"])
+      expect(await nexusctl.complete("nexusctl vm stop --timeout 3 web ", env)).toEqual(["db", "web"])
+      // These take one.
+      expect(await nexusctl.complete("nexusctl vm logs web ", env)).toEqual(shell === "fish" ? ["db", "web"] : [])
     })
 
     it("offer no names and print no error when the daemon is down", async () => {

@@ -36,7 +36,7 @@ describe("terminal output", () => {
     const writers = sources.filter(
       (path) =>
         path.endsWith(".ts") &&
-        /process\.std(out|err)\.(write|end)|console\.|Console\.(log|error)|writeSync\(/.test(
+        /process\.std(out|err)\.(write|end)|\bconsole\.\w+\(|Console\.(log|error)|writeSync\((descriptors|1|2)\b/.test(
           readFileSync(join(projectFolder, "src", path), "utf8")
         )
     )

@@ -4,6 +4,7 @@ import { describe, expect, it } from "vitest"
 import { displayWidth } from "../../src/cli/nexusctl/DisplayWidth.js"
 import { vmDetails, vmTable } from "../../src/cli/nexusctl/Output.js"
 import { Vm } from "../../src/domain/Vm.js"
+import { record } from "../support/Records.js"
 import { dangerous } from "../support/TerminalTexts.js"
 
 const text = FastCheck.oneof(FastCheck.string({ unit: "binary" }), FastCheck.string({ unit: "grapheme" }))
@@ -42,14 +43,59 @@ describe("vmDetails", () => {
   it("puts every value at column 13", () => {
     FastCheck.assert(
       FastCheck.property(vm, (vm) => {
-        const lines = vmDetails(vm)
+        const { config_json: _, ...plain } = vm
+        const lines = vmDetails(plain, 0)
+        const optional = [
+          ["Started", vm.started_at],
+          ["Stopped", vm.stopped_at],
+          ["PID", vm.pid],
+          ["VMM", vm.vmm],
+          ["Host", vm.host],
+          ["Uptime", vm.state === "running" ? vm.started_at : undefined],
+          ["Log", vm.console_log_path],
+          ["Vsock", vm.uds_path ?? (vm.vmm === "qemu" ? vm.cid : undefined)]
+        ] as const
         expect(lines.map((line) => line.slice(0, 12))).toEqual(
           ["Name", "ID", "Role", "State", "CID", "vCPUs", "Memory", "Created"]
-            .concat(vm.started_at === undefined ? [] : ["Started"], vm.stopped_at === undefined ? [] : ["Stopped"])
+            .concat(optional.flatMap(([label, value]) => (value === undefined ? [] : [label])))
             .map((label) => `${label}:`.padEnd(12))
         )
         expect(lines.slice(0, 2).map((line) => line.slice(12))).toEqual([vm.name, vm.id])
       })
     )
   })
+
+  const running = record("web", { state: "running", started_at: 1000, vmm: "qemu" })
+
+  it.each([
+    [0, "0s"],
+    [59, "59s"],
+    [60, "1m 0s"],
+    [3_601, "1h 0m"],
+    [90_000, "1d 1h"],
+    [-5, "0s"]
+  ])("shows an uptime of %i seconds as %s", (seconds, text) => {
+    expect(vmDetails(running, 1000 + seconds)).toContain(`Uptime:     ${text}`)
+  })
+
+  it("shows the CID as the address of the vsock device where it has no path", () => {
+    expect(vmDetails(running, 0)).toContain("Vsock:      CID 3")
+    expect(vmDetails({ ...running, uds_path: "/x/vsock.sock" }, 0)).toContain("Vsock:      /x/vsock.sock")
+  })
+
+  it("shows each drive on a line", () => {
+    const drives = [
+      { drive_id: "a", path_on_host: "/a", is_root_device: true, is_read_only: true },
+      { drive_id: "b", path_on_host: "/b", is_root_device: false }
+    ]
+    const lines = vmDetails({ ...running, config_json: JSON.stringify({ drives, "machine-config": {} }) }, 0)
+    expect(lines.slice(-2)).toEqual(["Drives:     /a (root, read-only)", "            /b"])
+  })
+
+  it.each(["", "{", "[]", '{"drives":[{}]}', '{"drives":7}'])(
+    "shows no drives of the configuration %j",
+    (config_json) => {
+      expect(vmDetails({ ...running, config_json }, 0)).toEqual(vmDetails(running, 0))
+    }
+  )
 })

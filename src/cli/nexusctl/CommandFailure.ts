@@ -8,6 +8,7 @@ import type { ApiError } from "../../http/ApiErrors.js"
 import { ExitCode } from "../../runtime/ExitCode.js"
 import { systemErrorMessage } from "../../runtime/SystemError.js"
 import { AnswerTooLarge } from "./AnswerBody.js"
+import { MissingRoute } from "./MissingRoute.js"
 
 /** The lines on stderr and the exit code of a failed command. */
 export class CommandFailed extends Data.TaggedError("CommandFailed")<{
@@ -79,10 +80,20 @@ export interface Attempt {
   readonly action: string
   /** The VM, as the user named it. */
   readonly vm?: string
+  /** The command, if daemons of the step 4 plan lack its route: `vm start`. */
+  readonly newCommand?: string
 }
 
+/** The daemon does not know what it was asked. */
+export const tooOld = (what: string, ...hints: ReadonlyArray<string>) =>
+  failed(ExitCode.failure, `this nexusd is too old for "${what}"`, ...hints)
+
 /** The message and exit code for each error of a call. */
-export const toCommandFailure = (address: Address, { action, vm }: Attempt, error: CallError): CommandFailed => {
+export const toCommandFailure = (
+  address: Address,
+  { action, newCommand = action, vm }: Attempt,
+  error: CallError
+): CommandFailed => {
   switch (error._tag) {
     case "DaemonTimeout":
       return unreachable(address, `No byte came for ${error.seconds} s; --timeout S waits longer.`)
@@ -94,7 +105,10 @@ export const toCommandFailure = (address: Address, { action, vm }: Attempt, erro
       return failed(ExitCode.notFound, vm === undefined ? error.message : `VM "${vm}" not found`)
     case "Conflict":
       return failed(ExitCode.conflict, action, error.message)
+    case "WaitTimeout":
+      return failed(ExitCode.waitTimeout, action, error.message)
     case "ResponseError":
+      if (error.cause instanceof MissingRoute) return tooOld(newCommand)
       if (error.cause instanceof AnswerTooLarge) return failed(ExitCode.failure, action, tooLargeMessage(error.cause))
       return failed(ExitCode.failure, action, `the daemon's answer, of status ${error.response.status}, can't be read`)
     case "ParseError":

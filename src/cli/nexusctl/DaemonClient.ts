@@ -14,6 +14,7 @@ import { readToken, tokenFromEnvironment } from "../../runtime/Token.js"
 import { configDir } from "../../runtime/XdgDirs.js"
 import * as AnswerBody from "./AnswerBody.js"
 import { type Attempt, type CallError, type CommandFailed, DaemonTimeout, toCommandFailure } from "./CommandFailure.js"
+import * as MissingRoute from "./MissingRoute.js"
 import { silenceAgent } from "./SilenceAgent.js"
 
 /** The keys of `config.yaml`. */
@@ -28,6 +29,15 @@ export const defaultSilenceSeconds = 5
 /** The settings file without `--config`. */
 export const defaultConfigPath = (): string => Path.join(configDir(), "nexusctl", "config.yaml")
 
+/** How a call is made. */
+export interface CallOptions {
+  /** How long the daemon may send no byte; by default the global option `--timeout`, else `defaultSilenceSeconds`. */
+  readonly silenceSeconds?: number | "unlimited"
+  readonly defaultSilenceSeconds?: number
+  /** Whether daemons of the step 4 plan lack the route. A missing route fails with `MissingRoute` then. */
+  readonly isNewRoute?: boolean
+}
+
 /** Calls to the daemon that the settings name. */
 export class DaemonClient extends Context.Tag("nexus/DaemonClient")<
   DaemonClient,
@@ -36,11 +46,13 @@ export class DaemonClient extends Context.Tag("nexus/DaemonClient")<
     /** Makes a call. An error becomes the failure of the command. */
     readonly call: <A>(
       attempt: Attempt,
-      request: (client: NexusClient["Type"]) => Effect.Effect<A, CallError>
+      request: (client: NexusClient["Type"]) => Effect.Effect<A, CallError>,
+      options?: CallOptions
     ) => Effect.Effect<A, CommandFailed>
     /** Makes a call and fails with its own errors. */
     readonly attempt: <A, E>(
-      request: (client: NexusClient["Type"]) => Effect.Effect<A, E>
+      request: (client: NexusClient["Type"]) => Effect.Effect<A, E>,
+      options?: CallOptions
     ) => Effect.Effect<A, E | DaemonTimeout>
   }
 >() {}
@@ -60,7 +72,7 @@ interface Flags {
   readonly config: string | undefined
   readonly daemon: Address | undefined
   readonly tokenFile: string | undefined
-  readonly timeout: number
+  readonly timeout: number | undefined
   readonly maxAnswerBytes?: number
 }
 
@@ -77,15 +89,18 @@ export const layer = (flags: Flags) =>
       const environmentToken = flags.tokenFile === undefined ? yield* tokenFromEnvironment("NEXUS_TOKEN") : undefined
       const tokenFile = flags.tokenFile ?? file.token_file
       const token = environmentToken ?? (tokenFile === undefined ? undefined : yield* readToken(tokenFile))
-      const attempt: DaemonClient["Type"]["attempt"] = (request) =>
+      const attempt: DaemonClient["Type"]["attempt"] = (request, options = {}) =>
         Effect.gen(function* () {
+          const limit =
+            options.silenceSeconds ?? flags.timeout ?? options.defaultSilenceSeconds ?? defaultSilenceSeconds
           const silence = yield* Deferred.make<never, DaemonTimeout>()
-          const onSilence = () =>
-            Deferred.unsafeDone(silence, Effect.fail(new DaemonTimeout({ seconds: flags.timeout })))
+          const seconds = limit === "unlimited" ? 0 : limit
+          const onSilence = () => Deferred.unsafeDone(silence, Effect.fail(new DaemonTimeout({ seconds })))
           const client = NexusClient.layer(address, token).pipe(
+            Layer.provide(options.isNewRoute ? MissingRoute.layer : Layer.empty),
             Layer.provide(AnswerBody.layer(flags.maxAnswerBytes ?? AnswerBody.maxAnswerBytes)),
             Layer.provide(NodeHttpClient.layerWithoutAgent),
-            Layer.provide(silenceAgent(address, flags.timeout, onSilence))
+            Layer.provide(silenceAgent(address, seconds, onSilence))
           )
           return yield* Effect.flatMap(NexusClient, request).pipe(
             Effect.provide(client),
@@ -95,7 +110,10 @@ export const layer = (flags: Flags) =>
       return DaemonClient.of({
         address,
         attempt,
-        call: (what, request) => Effect.mapError(attempt(request), (error) => toCommandFailure(address, what, error))
+        call: (what, request, options) =>
+          Effect.mapError(attempt(request, { isNewRoute: what.newCommand !== undefined, ...options }), (error) =>
+            toCommandFailure(address, what, error)
+          )
       })
     })
   )

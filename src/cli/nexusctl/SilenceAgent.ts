@@ -7,7 +7,7 @@ import * as Layer from "effect/Layer"
 import type { Address } from "../../domain/Address.js"
 
 /**
- * Calls `onSilence` when one of its connections carries no byte for `seconds`, the name look-up and the connect included.
+ * Calls `onSilence` when one of its connections carries no byte for `seconds` (0: without limit), the name look-up and the connect included.
  * Effect's client can only limit the whole call.
  */
 class SilenceAgent extends Http.Agent {

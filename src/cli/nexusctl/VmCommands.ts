@@ -4,7 +4,6 @@ import type { HttpClientResponse } from "@effect/platform/HttpClientResponse"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as ParseResult from "effect/ParseResult"
-import * as Schema from "effect/Schema"
 import { boundedInt } from "../../domain/Schemas.js"
 import {
   CreateVm,
@@ -22,14 +21,15 @@ import { NexusClient } from "../../http/Client.js"
 import { ExitCode } from "../../runtime/ExitCode.js"
 import { printLines } from "../../runtime/StandardStreams.js"
 import { schemaArgument, schemaOption } from "../runner/SchemaOption.js"
-import { CommandFailed } from "./CommandFailure.js"
+import { CommandFailed, tooOld } from "./CommandFailure.js"
 import { DaemonClient } from "./DaemonClient.js"
 import { outputOption, print, vmDetails, vmTable } from "./Output.js"
+import { forEachVm, namesOrIds } from "./SeveralVms.js"
+import { configJson, configOptions, firstConfigOption } from "./VmConfigOptions.js"
+import { pidText, startSilenceSeconds } from "./VmRunCommands.js"
 
 const roleWords = VmRole.literals.join(" | ")
 const stateWords = VmState.literals.join(" | ")
-
-const nameOrId = schemaArgument("NAME|ID", Schema.NonEmptyString.annotations({ description: "The VM's name or id" }))
 
 export const createCommand = Command.make(
   "create",
@@ -38,19 +38,35 @@ export const createCommand = Command.make(
     role: schemaOption("role", roleWords, VmRole, createDefaults.role),
     vcpu_count: schemaOption("vcpu", "N", VcpuCount, createDefaults.vcpu_count),
     mem_size_mib: schemaOption("mem", "MIB", MemSizeMib, createDefaults.mem_size_mib),
+    config: configOptions,
+    start: Options.boolean("start").pipe(Options.withDescription("Start the VM; if that fails its record stays")),
     output: outputOption
   },
-  ({ output, ...params }) =>
+  ({ config, output, start, ...params }) =>
     Effect.gen(function* () {
       const { call } = yield* DaemonClient
-      const vm = yield* call({ action: `cannot create VM "${params.name}"` }, (client) =>
-        client.vms.create({ payload: CreateVm.make(params) })
+      const { name } = params
+      const config_json = yield* configJson(config)
+      const vm = yield* call({ action: `cannot create VM "${name}"` }, (client) =>
+        client.vms.create({ payload: CreateVm.make({ ...params, ...(config_json !== undefined && { config_json }) }) })
       )
-      yield* print(output, vm, ({ cid, name, state }) => [
-        `Created VM "${name}" (state: ${state}, CID: ${cid})`,
-        "",
-        `  Inspect it: nexusctl vm inspect ${name}`
-      ])
+      if (vm.config_json !== config_json) {
+        return yield* tooOld(
+          `vm create ${firstConfigOption(config)}`,
+          "It created the VM without its configuration.",
+          `Delete it: nexusctl vm delete ${name} --yes`
+        )
+      }
+      const created = `Created VM "${vm.name}" (state: ${vm.state}, CID: ${vm.cid})`
+      const hint = ["", `  Inspect it: nexusctl vm inspect ${vm.name}`]
+      if (!start) return yield* print(output, vm, () => [created, ...hint])
+      if (output === "text") yield* printLines([created])
+      const started = yield* call(
+        { action: `cannot start VM "${name}"`, vm: name, newCommand: "vm create --start" },
+        (client) => client.vms.start({ path: { nameOrId: vm.id } }),
+        { defaultSilenceSeconds: startSilenceSeconds }
+      ).pipe(Effect.tapError(() => (output === "text" ? printLines(hint) : print(output, vm, () => []))))
+      yield* print(output, started, () => [`Started VM "${name}"${pidText(started)}`, ...hint])
     })
 ).pipe(Command.withDescription("Create a VM record"))
 
@@ -104,39 +120,42 @@ export const listCommand = Command.make(
     })
 ).pipe(Command.withDescription("List VM records, newest first"))
 
-export const inspectCommand = Command.make("inspect", { vm: nameOrId, output: outputOption }, ({ output, vm }) =>
+export const inspectCommand = Command.make("inspect", { vms: namesOrIds, output: outputOption }, ({ output, vms }) =>
   Effect.gen(function* () {
     const { call } = yield* DaemonClient
-    const found = yield* call({ action: `cannot inspect VM "${vm}"`, vm }, (client) =>
-      client.vms.get({ path: { nameOrId: vm } })
+    const inspect = (vm: string) =>
+      call({ action: `cannot inspect VM "${vm}"`, vm }, (client) => client.vms.get({ path: { nameOrId: vm } }))
+    const now = Math.floor(Date.now() / 1000)
+    yield* forEachVm(vms, inspect, (record, index) =>
+      print(output, record, () => [...(index === 0 ? [] : [""]), ...vmDetails(record, now)])
     )
-    yield* print(output, found, vmDetails)
   })
-).pipe(Command.withDescription("Show one VM record"))
+).pipe(Command.withDescription("Show VM records"))
 
 export const deleteCommand = Command.make(
   "delete",
   {
-    vm: nameOrId,
+    vms: namesOrIds,
     yes: Options.boolean("yes").pipe(
       Options.withAlias("y"),
       Options.withDescription("Delete without being asked: needed, since a record can't be brought back")
     )
   },
-  ({ vm, yes }) =>
+  ({ vms, yes }) =>
     Effect.gen(function* () {
       if (!yes) {
-        const words = vm.startsWith("-") ? `--yes -- ${vm}` : `${vm} --yes`
+        const words = vms.some((vm) => vm.startsWith("-")) ? ["--yes", "--", ...vms] : [...vms, "--yes"]
         return yield* new CommandFailed({
           lines: [
             "Error: refusing to delete VM without confirmation",
-            `  Run with --yes to skip confirmation: nexusctl vm delete ${words}`
+            `  Run with --yes to skip confirmation: nexusctl vm delete ${words.join(" ")}`
           ],
           exitCode: ExitCode.failure
         })
       }
       const { call } = yield* DaemonClient
-      yield* call({ action: `cannot delete VM "${vm}"`, vm }, (client) => client.vms.delete({ path: { nameOrId: vm } }))
-      yield* printLines([`Deleted VM "${vm}"`])
+      const remove = (vm: string) =>
+        call({ action: `cannot delete VM "${vm}"`, vm }, (client) => client.vms.delete({ path: { nameOrId: vm } }))
+      yield* forEachVm(vms, remove, (_, index) => printLines([`Deleted VM "${vms[index]}"`]))
     })
-).pipe(Command.withDescription("Delete a VM record"))
+).pipe(Command.withDescription("Delete VM records, with their logs"))

@@ -3,7 +3,7 @@ import { bare, type CommandPath, type CommandTree, plain, visibleChildren } from
 
 /** The library's sentences about the type of an option, which its placeholder says already. */
 const boilerplate =
-  /^(A user-defined piece of text|A file|An integer|A true or false value|This setting is optional|This option can be set.*|One of the following: .*)\.?$/
+  /^(A user-defined piece of text|A file|An integer|A true or false value|This setting is optional|This option can be set.*|One of the following: .*|This argument must be repeated.*)\.?$/
 
 const paragraphs = (doc: HelpDoc.HelpDoc): ReadonlyArray<string> =>
   HelpDoc.isSequence(doc)
@@ -32,7 +32,10 @@ const sections = (doc: HelpDoc.HelpDoc): ReadonlyMap<string, ReadonlyArray<Entry
       header = plain(part)
     } else if (HelpDoc.isDescriptionList(part)) {
       const entries = part.definitions.map(
-        ([term, description]): Entry => [bare(plain(HelpDoc.p(term))), paragraphs(description).join(" ")]
+        ([term, description]): Entry => [
+          bare(plain(HelpDoc.p(term))).replace(/ 1\+$/, "..."),
+          paragraphs(description).join(" ")
+        ]
       )
       found.set(header, [...(found.get(header) ?? []), ...entries])
     } else if (HelpDoc.isParagraph(part)) {
@@ -48,11 +51,12 @@ const leaves = (tree: CommandTree, before: string): ReadonlyArray<Entry> =>
     ? [[`${before}${tree.name}`, descriptionOf(tree)]]
     : visibleChildren(tree).flatMap((child) => leaves(child, `${before}${tree.name} `))
 
+/** `--output` of `-o, --output text | json` */
+const longName = (term: string): string => /--[\w-]+/.exec(term)?.[0] ?? term
+
 /** The description of each option of a command, by its long name. */
 export const optionDescriptions = (tree: CommandTree): ReadonlyMap<string, string> =>
-  new Map(
-    (sections(tree.help()).get("OPTIONS") ?? []).map(([term, text]) => [/--[\w-]+/.exec(term)?.[0] ?? term, text])
-  )
+  new Map((sections(tree.help()).get("OPTIONS") ?? []).map(([term, text]) => [longName(term), text]))
 
 /** The description of a command. */
 export const descriptionOf = (tree: CommandTree): string =>
@@ -69,7 +73,9 @@ export const helpText = (
   const commandWord = here === root && hasRootHandler ? "[COMMAND]" : "<COMMAND>"
   const words = [root.name, root.usage(), ...below.map(({ name }) => name), below.length === 0 ? "" : here.usage()]
   const usage = [...words, here.children.length === 0 ? "" : commandWord].filter((word) => word !== "").join(" ")
-  const global = [...(sections(root.help()).get("OPTIONS") ?? []), ...footer]
+  const ownOptions = here === root ? [] : (own.get("OPTIONS") ?? [])
+  const isOwn = ([term]: Entry) => ownOptions.some(([own]) => longName(own) === longName(term))
+  const global = [...(sections(root.help()).get("OPTIONS") ?? []).filter((entry) => !isOwn(entry)), ...footer]
   return [
     [descriptionOf(here)],
     ["USAGE", `  ${usage}`],
@@ -78,7 +84,7 @@ export const helpText = (
       visibleChildren(here).flatMap((child) => leaves(child, ""))
     ),
     table("ARGUMENTS", own.get("ARGUMENTS") ?? []),
-    table("OPTIONS", here === root ? [] : (own.get("OPTIONS") ?? [])),
+    table("OPTIONS", ownOptions),
     table(root.children.length === 0 ? "OPTIONS" : "GLOBAL OPTIONS, anywhere on the line", global)
   ]
     .filter((section) => section.length > 0)

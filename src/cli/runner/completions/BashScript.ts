@@ -38,8 +38,10 @@ export const bashScript = (root: CommandTree, aliases: ReadonlyArray<string>): s
   const options = commands.map(
     ({ options, path }) => [quote(path), quote(options.flatMap(({ names }) => names).join(" "))] as const
   )
-  const operands = commands.flatMap(({ argument, path }) =>
-    argument === undefined ? [] : [[quote(path), quote(kindWord(argument))] as const]
+  const operands = commands.flatMap(({ argument, isArgumentRepeatable, path }) =>
+    argument === undefined
+      ? []
+      : [[quote(path), `${quote(kindWord(argument))}${isArgumentRepeatable ? " repeats=1" : ""}`] as const]
   )
   const assign = (cases: ReadonlyArray<readonly [string, string]>) =>
     branches(
@@ -70,8 +72,10 @@ ${assign(options)}
   esac
 }
 
+# What the argument of a command is, and whether there may be several.
 ${name}_argument() {
   REPLY=
+  repeats=
   case $1 in
 ${assign(operands)}
   esac
@@ -99,7 +103,7 @@ ${name}_reply() {
 }
 
 ${name}() {
-  local cur word path=${quote(root.name)} expects= option= REPLY= rest= operands=0 i
+  local cur word path=${quote(root.name)} expects= option= REPLY= repeats= rest= operands=0 i
   local -a words=() globals=()
   COMPREPLY=()
   # Bash splits words at = and :, which are put together again.
@@ -150,9 +154,11 @@ ${name}() {
     ${name}_commands "$path"
     if [[ -n $REPLY && -z $rest ]]; then
       ${name}_reply "words $REPLY"
-    elif [[ $operands -eq 0 ]]; then
+    else
       ${name}_argument "$path"
-      ${name}_reply "$REPLY"
+      if [[ $operands -eq 0 || -n $repeats ]]; then
+        ${name}_reply "$REPLY"
+      fi
     fi
   fi
 }

@@ -18,6 +18,7 @@ export interface CompletedCommand {
   readonly children: ReadonlyArray<{ readonly name: string; readonly description: string }>
   readonly options: ReadonlyArray<CompletedOption>
   readonly argument: ValueKind | undefined
+  readonly isArgumentRepeatable: boolean
 }
 
 const builtInDescriptions = new Map([
@@ -48,12 +49,16 @@ export const completedCommands = (root: CommandTree): ReadonlyArray<CompletedCom
   ]
   const visit = (tree: CommandTree, parents: string): ReadonlyArray<CompletedCommand> => {
     const path = `${parents}${tree.name}`
+    const [argument] = tree.parameters().arguments
+    const own = tree === root ? [] : optionsOf(tree)
+    const ownNames = own.flatMap(({ names }) => names)
     return [
       {
         path,
         children: visibleChildren(tree).map((child) => ({ name: child.name, description: descriptionOf(child) })),
-        options: [...(tree === root ? [] : optionsOf(tree)), ...everywhere],
-        argument: kindOf(tree.parameters().arguments[0]?.placeholder)
+        options: [...own, ...everywhere.filter(({ names }) => !names.some((name) => ownNames.includes(name)))],
+        argument: kindOf(argument?.placeholder),
+        isArgumentRepeatable: argument?.isRepeatable ?? false
       },
       ...visibleChildren(tree).flatMap((child) => visit(child, `${path} `))
     ]

@@ -26,7 +26,7 @@ export const zshScript = (root: CommandTree, aliases: ReadonlyArray<string>): st
         return " "
     }
   }
-  const specs = ({ argument, children, options }: CompletedCommand): ReadonlyArray<string> => [
+  const specs = ({ argument, children, isArgumentRepeatable, options }: CompletedCommand): ReadonlyArray<string> => [
     ...options.flatMap(({ description, kind, names }) =>
       names.map((option) => {
         const how = kind === undefined ? "" : option.startsWith("--") ? "=" : "+"
@@ -35,7 +35,7 @@ export const zshScript = (root: CommandTree, aliases: ReadonlyArray<string>): st
       })
     ),
     ...(children.length > 0 ? [quote("1: :->command"), quote("*:: :->rest")] : []),
-    ...(argument === undefined ? [] : [quote(`1:argument:${action(argument)}`)])
+    ...(argument === undefined ? [] : [quote(`${isArgumentRepeatable ? "*" : "1"}:argument:${action(argument)}`)])
   ]
   const functions = commands.map((command) => {
     const list = specs(command)

@@ -1,0 +1,48 @@
+import * as Command from "@effect/cli/Command"
+import * as Options from "@effect/cli/Options"
+import * as Effect from "effect/Effect"
+import * as Stream from "effect/Stream"
+import { LogTail, logTailDefault } from "../../domain/VmRequests.js"
+import { isTerminal, writeStdout } from "../../runtime/StandardStreams.js"
+import { makeLogEscaper } from "../../runtime/TerminalText.js"
+import { schemaOption } from "../runner/SchemaOption.js"
+import { toCommandFailure } from "./CommandFailure.js"
+import { DaemonClient } from "./DaemonClient.js"
+import { nameOrId } from "./SeveralVms.js"
+
+export const logsCommand = Command.make(
+  "logs",
+  {
+    vm: nameOrId,
+    tail: schemaOption("tail", "N", LogTail, logTailDefault),
+    follow: Options.boolean("follow").pipe(
+      Options.withAlias("f"),
+      Options.withDescription("Show what the guest prints until the VM stops")
+    )
+  },
+  ({ follow, tail, vm }) =>
+    Effect.gen(function* () {
+      const { address, attempt } = yield* DaemonClient
+      // Into a pipe or a file the bytes go out unchanged.
+      const escape = isTerminal() ? makeLogEscaper() : undefined
+      yield* attempt(
+        (client) =>
+          Effect.flatMap(
+            client.logStream({ path: { nameOrId: vm }, urlParams: { tail, ...(follow && { follow: "true" }) } }),
+            Stream.runForEachWhile((chunk) => writeStdout(escape?.(chunk) ?? chunk))
+          ),
+        { isNewRoute: true, ...(follow && { silenceSeconds: "unlimited" }) }
+      ).pipe(
+        Effect.mapError((error) =>
+          error._tag === "OutputFailed"
+            ? error
+            : toCommandFailure(
+                address,
+                { action: `cannot read the log of VM "${vm}"`, vm, newCommand: "vm logs" },
+                error
+              )
+        )
+      )
+      if (escape !== undefined) yield* writeStdout(escape())
+    })
+).pipe(Command.withDescription("Show the console log of a VM"))
