@@ -5,7 +5,7 @@ import { printLines } from "../../runtime/StandardStreams.js"
 import { DatabaseOpenError } from "../../services/DatabaseOpenError.js"
 import { backup, restore } from "../../services/sqlite/Backup.js"
 import { check } from "../../services/sqlite/DatabaseFiles.js"
-import { config } from "./RootCommand.js"
+import { config, runningVms } from "./RootCommand.js"
 
 /** The SQLite file of the settings. Fails for PostgreSQL, and names its program for the same task. */
 const databaseFile = (postgresProgram: string) =>
@@ -38,7 +38,7 @@ export const restoreCommand = Command.make(
   ({ file }) =>
     Effect.gen(function* () {
       const database = yield* databaseFile("pg_restore")
-      const kept = yield* restore(database, file)
+      const kept = yield* restore(database, file, yield* runningVms)
       yield* printLines([
         `Restored ${database} from ${file}`,
         ...(kept === undefined ? [] : [`What was there is kept as ${kept}`])

@@ -7,6 +7,7 @@ import { DatabaseOpenError } from "../../services/DatabaseOpenError.js"
 import { formatTarget, parseTarget } from "../../services/DatabaseTarget.js"
 import { migrate } from "../../services/transfer/Transfer.js"
 import { progress } from "../runner/Progress.js"
+import { runningVms } from "./RootCommand.js"
 
 const database = (name: "from" | "to", description: string) =>
   Options.text(name).pipe(Options.withPseudoName("PATH|URL"), Options.withDescription(description))
@@ -25,7 +26,10 @@ export const migrateCommand = Command.make(
     Effect.gen(function* () {
       const source = yield* parse("from", from)
       const target = yield* parse("to", to)
-      const vms = yield* Effect.scoped(Effect.flatMap(progress, (onProgress) => migrate(source, target, onProgress)))
+      const running = yield* runningVms
+      const vms = yield* Effect.scoped(
+        Effect.flatMap(progress, (onProgress) => migrate(source, target, onProgress, running))
+      )
       yield* printLines([`Migrated ${vms} VMs from ${formatTarget(source)} to ${formatTarget(target)}`])
     })
 ).pipe(

@@ -3,6 +3,8 @@ import * as Options from "@effect/cli/Options"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import { defaultConfigPath, loadConfig } from "../../services/Config.js"
+import type { RunningVms } from "../../services/RunningVms.js"
+import { vmmRecognition } from "../../services/vmm/VmmRecognition.js"
 
 const options = {
   config: Options.text("config").pipe(
@@ -30,3 +32,14 @@ export const settingsOf = ({ config, db }: Command.Command.ParseConfig<typeof op
 
 /** The settings of a command below nexusd. */
 export const config = Effect.flatMap(nexusd, settingsOf)
+
+/** The VMMs of this user on this host. */
+export const runningVms = Effect.map(
+  config,
+  ({ vm }): RunningVms =>
+    new Map(
+      vmmRecognition(vm)
+        .scan()
+        .map(({ id, process }) => [id, process.pid])
+    )
+)

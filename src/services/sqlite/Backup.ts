@@ -2,8 +2,9 @@ import { existsSync, linkSync, readFileSync, realpathSync, renameSync, rmSync, s
 import { dirname } from "node:path"
 import * as Effect from "effect/Effect"
 import { DatabaseOpenError } from "../DatabaseOpenError.js"
+import { assertNoneRuns, type NamedRecord, type RunningVms } from "../RunningVms.js"
 import { copy, fsyncPath, uniqueBackupName } from "./DatabaseCopy.js"
-import { assertFilePath, check } from "./DatabaseFiles.js"
+import { assertFilePath, check, openForReading } from "./DatabaseFiles.js"
 import { removeQuietly, withFiles } from "./OpenErrors.js"
 import { withExclusiveLock } from "./SqliteConnection.js"
 import { isBusy, isSqlError } from "./SqliteErrors.js"
@@ -19,11 +20,21 @@ const isLocked = (path: string) =>
     return existsSync("/proc/locks") && new RegExp(`:${ino} `).test(readFileSync("/proc/locks", "utf8"))
   })
 
+/** The records of a database; none of one that can't be read. */
+const namedRecords = (path: string) =>
+  Effect.scoped(
+    Effect.flatMap(openForReading(path), (sql) => sql<typeof NamedRecord.Type>`SELECT id, name FROM vms`)
+  ).pipe(Effect.orElseSucceed(() => []))
+
 /**
  * Replaces a database with a backup. Keeps the old database and returns its new path, or `undefined` if there was none.
- * Fails while any process has the database open. Runs of VMs stay behind: they are of the database that is replaced.
+ * Fails while any process has the database open, or a VM of it runs on this host. Runs of VMs stay behind: they are of the database that is replaced.
  */
-export const restore = (path: string, from: string): Effect.Effect<string | undefined, DatabaseOpenError> =>
+export const restore = (
+  path: string,
+  from: string,
+  running: RunningVms
+): Effect.Effect<string | undefined, DatabaseOpenError> =>
   Effect.gen(function* () {
     yield* check(from)
     yield* assertFilePath(path)
@@ -31,6 +42,7 @@ export const restore = (path: string, from: string): Effect.Effect<string | unde
       yield* copy(from, path, { withoutRuns: true })
       return undefined
     }
+    if (running.size > 0) yield* assertNoneRuns(path, yield* namedRecords(path), running)
     // Keeps a symbolic link to the database.
     const database = yield* withFiles(path, () => realpathSync(path))
     const incoming = `${database}.restoring`

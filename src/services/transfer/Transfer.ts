@@ -1,9 +1,11 @@
 import { createHash } from "node:crypto"
 import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { yieldToEventLoop } from "../../runtime/EventLoop.js"
 import { DatabaseOpenError } from "../DatabaseOpenError.js"
 import { type DatabaseTarget, formatTarget } from "../DatabaseTarget.js"
+import { assertNoneRuns, NamedRecord, type RunningVms } from "../RunningVms.js"
 import * as PostgresBackend from "./PostgresBackend.js"
 import * as SqliteBackend from "./SqliteBackend.js"
 import type { TransferBackend, TransferSource, TransferTarget } from "./TransferBackend.js"
@@ -13,6 +15,8 @@ type OnProgress = (action: "Copying" | "Verifying", done: number, total: number)
 
 const makeBackend = (target: DatabaseTarget): TransferBackend =>
   target._tag === "Sqlite" ? SqliteBackend.make(target.path) : PostgresBackend.make(target.server)
+
+const decodeName = Schema.decodeSync(Schema.parseJson(NamedRecord))
 
 /** JSON in one notation: engines escape characters and write numbers differently. */
 const canonical = (row: string): string => `${JSON.stringify(JSON.parse(row))}\n`
@@ -49,12 +53,13 @@ const checksumRows = (
 /**
  * Copies all VMs and settings of one database but runs, from one snapshot, into an empty one. Ids, CIDs, times and the order
  * of inserts stay. Reads the copy back and compares checksums before the commit: all rows are there, or none. Returns the
- * number of VMs.
+ * number of VMs. Fails if one of them runs on this host.
  */
 export const migrate = (
   from: DatabaseTarget,
   to: DatabaseTarget,
-  onProgress: OnProgress
+  onProgress: OnProgress,
+  running: RunningVms
 ): Effect.Effect<number, DatabaseOpenError> =>
   Effect.gen(function* () {
     const target = makeBackend(to)
@@ -62,7 +67,18 @@ export const migrate = (
     return yield* target.fill(source, (target) =>
       Effect.gen(function* () {
         const counts = yield* source.counts
-        const read = yield* checksumRows(source, target.insert, (vms) => onProgress("Copying", vms, counts.vms))
+        const insert: TransferTarget["insert"] = (table, rows) =>
+          table === "vms" && running.size > 0
+            ? Effect.zipRight(
+                assertNoneRuns(
+                  formatTarget(from),
+                  rows.map((row) => decodeName(row)),
+                  running
+                ),
+                target.insert(table, rows)
+              )
+            : target.insert(table, rows)
+        const read = yield* checksumRows(source, insert, (vms) => onProgress("Copying", vms, counts.vms))
         const written = yield* checksumRows(
           target,
           () => Effect.void,

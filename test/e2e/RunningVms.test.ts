@@ -1,0 +1,120 @@
+import { existsSync, readdirSync, readFileSync, readlinkSync } from "node:fs"
+import { join } from "node:path"
+import { describe, expect, it, type TestContext } from "vitest"
+import { startDaemon } from "../support/Daemon.js"
+import { makeHome } from "../support/Home.js"
+import { call } from "../support/HttpJson.js"
+import { start } from "../support/Process.js"
+import { programs } from "../support/Programs.js"
+import { createVm, listVms } from "../support/VmCalls.js"
+import { killVmms, vmmProcesses } from "../support/VmmProcesses.js"
+import { guestKernel, testVmms } from "../support/Vmms.js"
+
+const bootArgs = (boot_args: string) => ({
+  config_json: JSON.stringify({ "boot-source": { kernel_image_path: guestKernel, boot_args } })
+})
+
+for (const { env, isUsable, name: vmm } of testVmms) {
+  const setUp = async ({ onTestFinished }: Pick<TestContext, "onTestFinished">, more: object = {}) => {
+    const home = makeHome(onTestFinished)
+    onTestFinished(() => killVmms(home))
+    const options = { env: { ...env, ...more } }
+    const daemon = await startDaemon(home, options)
+    return { home, options, daemon, folder: join(home.path, "state/nexus/vms") }
+  }
+
+  describe.skipIf(!isUsable)(`VMs under ${vmm}`, () => {
+    it("restore and migrate refuse while a VM of the database runs, and name it", async (context) => {
+      const { daemon, home, options } = await setUp(context)
+      await createVm(daemon, "web", bootArgs("guest=deaf"))
+      const { body } = await call(daemon, "POST", "/v1/vms/web/start")
+      await daemon.stop()
+      const database = join(home.path, "state/nexus/nexus.db")
+      const backup = join(home.path, "backup.db")
+      const run = (...args: ReadonlyArray<string>) =>
+        start(home, process.execPath, [programs.nexusd, ...args], options).ended
+      expect(await run("backup", backup)).toMatchObject({ code: 0 })
+      const stderr = `Error: VMs of ${database} run on this host, stop them first: web (pid ${Object(body).pid})\n`
+      expect(await run("restore", backup)).toMatchObject({ code: 1, stderr })
+      const copy = join(home.path, "copy.db")
+      expect(await run("migrate", "--from", database, "--to", copy)).toMatchObject({
+        code: 1,
+        stderr: expect.stringContaining(stderr)
+      })
+      killVmms(home)
+      await expect.poll(() => vmmProcesses(home)).toEqual([])
+      expect(await run("migrate", "--from", database, "--to", copy)).toMatchObject({ code: 0 })
+      expect(await run("restore", backup)).toMatchObject({ code: 0 })
+      // What was restored says running: its process is gone.
+      const next = await startDaemon(home, options)
+      expect(await listVms(next)).toMatchObject([{ name: "web", state: "crashed" }])
+    })
+
+    it("a log is followed over rotations while the guest prints, and no line is lost", async (context) => {
+      const { daemon, folder } = await setUp(context, { NEXUS_VM_LOG_MAX_SIZE: "16KiB" })
+      const { id } = await createVm(daemon, "web", bootArgs("guest=flood"))
+      await call(daemon, "POST", "/v1/vms/web/start")
+      const response = await fetch(`${daemon.url}/v1/vms/web/logs?tail=10000&follow=true`)
+      const text = response.text()
+      const rotations = new Set<string>()
+      await expect
+        .poll(
+          () => {
+            const rotated = join(folder, id, "console.log.1")
+            if (existsSync(rotated)) rotations.add(readFileSync(rotated, "latin1").slice(0, 40))
+            return rotations.size
+          },
+          { timeout: 60_000, interval: 20 }
+        )
+        .toBeGreaterThan(3)
+      await call(daemon, "POST", "/v1/vms/web/stop", { force: true })
+      const [up, ...lines] = (await text).split("\n")
+      expect(up).toMatch(/^GUEST-UP/)
+      // The last one may be cut.
+      const numbers = lines.slice(0, -1).map((line) => Number(/^GUEST-LINE (\d+)$/.exec(line)?.[1]))
+      expect(numbers.length).toBeGreaterThan(500)
+      expect(numbers).toEqual(Array.from(numbers, (_, index) => (numbers[0] ?? Number.NaN) + index))
+    })
+
+    it("starts and stops leave no process, no socket and no descriptor", async (context) => {
+      const { daemon, folder, home } = await setUp(context)
+      const { id } = await createVm(daemon, "web", bootArgs("guest=deaf"))
+      const descriptors = () =>
+        readdirSync(`/proc/${daemon.child.pid}/fd`).flatMap((fd) => {
+          try {
+            return [readlinkSync(`/proc/${daemon.child.pid}/fd/${fd}`).replace(/:\[\d+\]/, "")]
+          } catch {
+            return []
+          }
+        })
+      const once = async () => {
+        expect((await call(daemon, "POST", "/v1/vms/web/start")).status).toBe(200)
+        expect((await call(daemon, "POST", "/v1/vms/web/stop", { force: true })).status).toBe(200)
+      }
+      await once()
+      const before = descriptors().length
+      for (let count = 0; count < 20; count++) await once()
+      expect(vmmProcesses(home)).toEqual([])
+      expect(readdirSync(join(folder, id)).sort()).toEqual(["console.log", "database", "vmm.log"])
+      await expect.poll(() => descriptors().length).toBeLessThanOrEqual(before + 2)
+    })
+
+    it("two nexusd on one database start a VM once", async (context) => {
+      const { daemon, home, options } = await setUp(context)
+      const other = await startDaemon(home, options)
+      for (let count = 0; count < 5; count++) {
+        const name = `vm-${count}`
+        await createVm(daemon, name, bootArgs("guest=deaf"))
+        const starts = await Promise.all(
+          [daemon, other, daemon, other].map((one) => call(one, "POST", `/v1/vms/${name}/start`))
+        )
+        expect(starts.map(({ status }) => status).sort()).toEqual([200, 409, 409, 409])
+        expect(vmmProcesses(home)).toHaveLength(1)
+        expect(await call(other, "POST", `/v1/vms/${name}/stop`, { force: true })).toMatchObject({
+          status: 200,
+          body: { state: "stopped" }
+        })
+      }
+    })
+  })
+}
