@@ -108,7 +108,7 @@ type Applied = ReturnType<typeof apply>
 /** Checks each step of random sequences. */
 const always = (check: (applied: Applied, step: Step) => void) =>
   FastCheck.assert(
-    FastCheck.property(initial, FastCheck.array(steps, { minLength: 1, maxLength: 40 }), (start, sequence) => {
+    FastCheck.property(initial, FastCheck.array(steps, { maxLength: 60, size: "max" }), (start, sequence) => {
       let world = start
       for (const step of sequence) {
         const applied = apply(world, step)
@@ -116,7 +116,7 @@ const always = (check: (applied: Applied, step: Step) => void) =>
         world = applied.world
       }
     }),
-    { numRuns: 700 }
+    { numRuns: 500 }
   )
 
 const hasProcess = ({ process }: VmRun) => process !== undefined
