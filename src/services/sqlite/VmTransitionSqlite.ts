@@ -1,0 +1,103 @@
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import type * as Either from "effect/Either"
+import { Conflict } from "../../domain/Errors.js"
+import type { DriveIdentity, VmChange, VmWithRun } from "../../domain/VmRun.js"
+import { assertDeletable } from "../../domain/VmTransition.js"
+import { withAnyCaseId } from "../AnyCaseId.js"
+import { type Changes, changesOf } from "../VmChanges.js"
+import { columns, toVm, type VmRow } from "../VmRow.js"
+import { decodeRun, driveText, encodeRun, isRun, runId, runKey, runValue, withRun } from "../VmRunRow.js"
+import type { VmStore } from "../VmStore.js"
+import type { Database } from "./Database.js"
+import type { Query, Run } from "./SqliteConnection.js"
+import { find, isNameTaken, select } from "./VmLookupSqlite.js"
+
+const selectWithRun = select(`${runValue} AS run`)
+
+const runningIds = `SELECT id FROM vms WHERE state = 'running' UNION SELECT ${runId} FROM settings WHERE ${isRun}`
+const selectWithRuns = (ids: string) =>
+  `SELECT ${columns.join(", ")}, ${runValue} AS run FROM vms WHERE id IN (${ids}) ORDER BY rowid`
+const selectRunning = selectWithRuns(runningIds)
+/** The records whose runs have one of these drives. */
+const selectWithDrives = (drives: ReadonlyArray<DriveIdentity>): Query => {
+  const hasDrive = drives.map(() => "instr(value, ?) > 0").join(" OR ")
+  return [selectWithRuns(`SELECT ${runId} FROM settings WHERE ${isRun} AND (${hasDrive})`), drives.map(driveText)]
+}
+
+const writeRun = `INSERT INTO settings (key, value, type) VALUES (?, ?, 'json')
+  ON CONFLICT (key) DO UPDATE SET value = excluded.value, type = excluded.type`
+const deleteRun = "DELETE FROM settings WHERE key = ?"
+const deleteRecord = "DELETE FROM vms WHERE id = ?"
+
+type RowWithRun = VmRow & { readonly run: unknown }
+const toVmWithRun = ({ run, ...row }: RowWithRun): VmWithRun => {
+  const vm = toVm(row)
+  return withRun(vm, decodeRun(vm.id, run))
+}
+
+const findWithRun = <E>(read: (query: Query) => Effect.Effect<ReadonlyArray<RowWithRun>, E>, nameOrId: string) =>
+  Effect.map(find(read, selectWithRun, nameOrId), toVmWithRun)
+
+/** Writes what a change makes of a record and its run. */
+const writeChanges = (run: Run, { after: { run: vmRun, vm }, columns, isRunChanged }: Changes) =>
+  Effect.gen(function* () {
+    if (columns.length > 0) {
+      const assignments = columns.map(([name]) => `${name} = ?`)
+      yield* run([
+        `UPDATE vms SET ${assignments.join(", ")} WHERE id = ?`,
+        [...columns.map(([, value]) => value), vm.id]
+      ])
+    }
+    if (!isRunChanged) return
+    const key = runKey(vm.id)
+    yield* run(vmRun === undefined ? [deleteRun, [key]] : [writeRun, [key, encodeRun(vmRun)]])
+  })
+
+/** `transition`, `delete` and what reads runs, of the store over SQLite. */
+export const make = (
+  database: Database["Type"]
+): Pick<VmStore["Type"], "transition" | "delete" | "getWithRun" | "running"> => {
+  const transition = <E>(
+    nameOrId: string,
+    decide: (current: VmWithRun, others: ReadonlyArray<VmWithRun>) => Either.Either<VmChange | undefined, E>,
+    options?: { readonly drives: ReadonlyArray<DriveIdentity> }
+  ) =>
+    withAnyCaseId((nameOrId) =>
+      database.write((run) =>
+        Effect.gen(function* () {
+          const before = yield* findWithRun(run<RowWithRun>, nameOrId)
+          const drives = options?.drives ?? []
+          const rows = drives.length === 0 ? [] : yield* run<RowWithRun>(selectWithDrives(drives))
+          const others = rows.filter(({ id }) => id !== before.vm.id).map(toVmWithRun)
+          const change = yield* decide(before, others)
+          const now = Math.floor((yield* Clock.currentTimeMillis) / 1000)
+          const changes = changesOf(before, change, columns, now)
+          const { after } = changes
+          if (after.vm.name !== before.vm.name && (yield* run([isNameTaken, [after.vm.name]])).length > 0) {
+            return yield* Conflict.nameTaken(after.vm.name)
+          }
+          yield* writeChanges(run, changes)
+          return { before, after }
+        })
+      )
+    )(nameOrId)
+
+  const remove = withAnyCaseId((nameOrId) =>
+    database.write((run) =>
+      Effect.gen(function* () {
+        const current = yield* findWithRun(run<RowWithRun>, nameOrId)
+        yield* assertDeletable(current)
+        yield* run([deleteRecord, [current.vm.id]])
+        return current.vm
+      })
+    )
+  )
+
+  return {
+    transition,
+    delete: remove,
+    getWithRun: withAnyCaseId((nameOrId) => findWithRun(database.read<RowWithRun>, nameOrId)),
+    running: Effect.map(database.read<RowWithRun>([selectRunning, []]), (rows) => rows.map(toVmWithRun))
+  }
+}
