@@ -71,6 +71,9 @@ const connectReason = (address: Address, cause: unknown): string | undefined => 
   }
 }
 
+/** Node.js reports a response that is cut off so. */
+const isReset = (cause: unknown): boolean => cause instanceof Error && "code" in cause && cause.code === "ECONNRESET"
+
 const tooLargeMessage = ({ maxBytes }: AnswerTooLarge): string =>
   `the daemon's answer is larger than ${maxBytes / 1_000_000} MB, the most that nexusctl reads: use vm list --limit N`
 
@@ -109,6 +112,7 @@ export const toCommandFailure = (
       return failed(ExitCode.waitTimeout, action, error.message)
     case "ResponseError":
       if (error.cause instanceof MissingRoute) return tooOld(newCommand)
+      if (isReset(error.cause)) return unreachable(address, "The connection was closed before the answer was complete.")
       if (error.cause instanceof AnswerTooLarge) return failed(ExitCode.failure, action, tooLargeMessage(error.cause))
       return failed(ExitCode.failure, action, `the daemon's answer, of status ${error.response.status}, can't be read`)
     case "ParseError":

@@ -69,6 +69,17 @@ export const completedCommands = (root: CommandTree): ReadonlyArray<CompletedCom
 /** A text as one word of a POSIX shell. */
 export const quote = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`
 
-/** The global options that take a value: `complete-vms` gets them as they stand on the line. */
-export const valuedGlobals = (root: CommandTree): ReadonlyArray<string> =>
-  root.parameters().options.flatMap(({ names, placeholder }) => (placeholder === undefined ? [] : names))
+const optionNamesBelow = ({ children }: CommandTree): ReadonlyArray<string> =>
+  children.flatMap((child) => [...child.parameters().options.flatMap(({ names }) => names), ...optionNamesBelow(child)])
+
+/**
+ * The global options that take a value: `complete-vms` gets them as they stand on the line. Without those that mean
+ * something else after some command, such as `--timeout` after `vm stop`.
+ */
+export const valuedGlobals = (root: CommandTree): ReadonlyArray<string> => {
+  const below = optionNamesBelow(root)
+  return root
+    .parameters()
+    .options.flatMap(({ names, placeholder }) => (placeholder === undefined ? [] : names))
+    .filter((name) => !below.includes(name))
+}

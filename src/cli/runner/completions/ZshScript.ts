@@ -34,7 +34,8 @@ export const zshScript = (root: CommandTree, aliases: ReadonlyArray<string>): st
         return quote(`(${names.join(" ")})${option}${how}[${zshText(description)}]${value}`)
       })
     ),
-    ...(children.length > 0 ? [quote("1: :->command"), quote("*:: :->rest")] : []),
+    // (-): what follows the command is for the command to complete, global options too.
+    ...(children.length > 0 ? [quote("(-)1: :->command"), quote("(-)*:: :->rest")] : []),
     ...(argument === undefined ? [] : [quote(`${isArgumentRepeatable ? "*" : "1"}:argument:${action(argument)}`)])
   ]
   const functions = commands.map((command) => {
