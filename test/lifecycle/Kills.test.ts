@@ -4,6 +4,7 @@ import * as Effect from "effect/Effect"
 import * as Logger from "effect/Logger"
 import * as LogLevel from "effect/LogLevel"
 import * as Random from "effect/Random"
+import { yieldToEventLoop } from "../../src/runtime/EventLoop.js"
 import { killed } from "../../src/services/vmm/VmmMemory.js"
 import { assertTrue, bootArgs, makeWorld, type TestDaemon } from "./LifecycleWorld.js"
 
@@ -51,7 +52,8 @@ describe("nexusd killed at any moment", () => {
         yield* Effect.forkDaemon(
           Effect.forEach(names.concat(names), () => Effect.repeatN(call(daemon), 3), { concurrency: "unbounded" })
         )
-        yield* turns(yield* Random.nextIntBetween(0, 150))
+        yield* Effect.repeatN(yieldToEventLoop, yield* Random.nextIntBetween(0, 20))
+        yield* turns(yield* Random.nextIntBetween(0, 100))
         yield* daemon.kill
         const event = yield* Random.nextIntBetween(0, 10)
         for (const process of host.running()) {

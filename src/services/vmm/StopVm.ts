@@ -10,21 +10,21 @@ import { isSameProcess, ownerOf } from "./Host.js"
 import type { LifecycleContext } from "./LifecycleContext.js"
 import { stopProcess } from "./StopProcess.js"
 import { logTransition, nowInSeconds, untilStored } from "./StoredTransition.js"
-import { processesById, reconcileOne } from "./VmAdoption.js"
+import { reconcileOne } from "./VmAdoption.js"
 import { filesOf } from "./VmFolder.js"
 import type { VmmProcess } from "./Vmm.js"
 import type { SupervisedVm } from "./VmSupervisor.js"
 
 /** Stops a VM whose process another daemon of this host watches. Both store its end; the first one counts. */
 const stopElsewhere = (
-  { host, own, store, supervisor, vmm, ...context }: LifecycleContext,
+  { own, scanProcesses, store, supervisor, vmm }: LifecycleContext,
   { id, name }: Vm,
   run: VmRun,
   stop: (process: VmmProcess) => Effect.Effect<void>
 ) =>
   Effect.gen(function* () {
     const files = yield* Effect.mapError(filesOf(own.stateFolder, id), ({ message }) => new Conflict({ message }))
-    const found = (yield* processesById({ host, own, store, supervisor, vmm, ...context })).get(id)
+    const found = (yield* scanProcesses).get(id)
     if (found !== undefined && run.process !== undefined && isSameProcess(found.process, run.process)) {
       yield* Effect.acquireUseRelease(vmm.attach(found, files), stop, ({ detach }) => detach)
     }

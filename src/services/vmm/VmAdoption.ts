@@ -8,6 +8,7 @@ import { adopt, endRun, endWithoutRun, type Started } from "../../domain/VmTrans
 import { ownerOf } from "./Host.js"
 import type { LifecycleContext } from "./LifecycleContext.js"
 import { recoverRotation } from "./LogRotation.js"
+import type { ProcessesById } from "./ProcessScan.js"
 import { drivesOf } from "./StartPlan.js"
 import { stopProcess } from "./StopProcess.js"
 import { logTransition, nowInSeconds } from "./StoredTransition.js"
@@ -117,9 +118,6 @@ const reconcile = (context: LifecycleContext, current: VmWithRun, found: FoundPr
     yield* storeEnd(context, current, yield* findEnd(context, run, files))
   })
 
-export const processesById = ({ vmm }: LifecycleContext): Effect.Effect<ReadonlyMap<string, FoundProcess>> =>
-  Effect.map(vmm.processes, (found) => new Map(found.map((process) => [process.id, process])))
-
 /**
  * Reads a record, and brings it in line with the processes of this host. With `isRunOnly` no process is looked for where the
  * record does not run.
@@ -136,7 +134,7 @@ export const reconcileOne = (
     if (run !== undefined && ownerOf(run, host) !== "gone") return current
     const isRunning = run !== undefined || vm.state === "running"
     if (!isRunning && isRunOnly) return current
-    const found = (yield* processesById(context)).get(vm.id)
+    const found = (yield* context.scanProcesses).get(vm.id)
     if (!isRunning && found === undefined) return current
     yield* reconcile(context, current, found)
     return yield* store.getWithRun(vm.id)
@@ -149,11 +147,7 @@ const concurrency = 256
  * Reconciles records. Returns whether to look again soon: one could not be stored, or another daemon of this host supervises
  * one, which is taken over when that daemon is gone.
  */
-const reconcileEach = (
-  context: LifecycleContext,
-  all: ReadonlyArray<VmWithRun>,
-  processes: ReadonlyMap<string, FoundProcess>
-) =>
+const reconcileEach = (context: LifecycleContext, all: ReadonlyArray<VmWithRun>, processes: ProcessesById) =>
   Effect.map(
     Effect.forEach(
       all,
@@ -186,7 +180,7 @@ const recordOf = ({ databaseId, own, store }: LifecycleContext, { id, process, v
 /** Brings every record in line with every process of this host, whatever the records say. */
 export const reconcileAll = (context: LifecycleContext): Effect.Effect<boolean, StoreUnavailable> =>
   Effect.gen(function* () {
-    const processes = yield* processesById(context)
+    const processes = yield* context.scanProcesses
     const running = yield* context.store.running
     const known = new Set<string>(running.map(({ vm }) => vm.id))
     const unknown = Array.from(processes.values()).filter(({ id }) => !known.has(id))
@@ -201,5 +195,5 @@ export const reconcileGone = (context: LifecycleContext): Effect.Effect<boolean,
     const isWatched = ({ run }: VmWithRun) => run !== undefined && ownerOf(run, context.host) === "this daemon"
     const left = running.filter((current) => !isWatched(current))
     if (left.length === 0) return false
-    return yield* reconcileEach(context, left, yield* processesById(context))
+    return yield* reconcileEach(context, left, yield* context.scanProcesses)
   })

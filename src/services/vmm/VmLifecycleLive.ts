@@ -15,6 +15,7 @@ import { VmStore } from "../VmStore.js"
 import { type Host, thisHost } from "./Host.js"
 import type { OwnFiles } from "./ImageFiles.js"
 import type { LifecycleContext } from "./LifecycleContext.js"
+import { makeProcessScan } from "./ProcessScan.js"
 import { makeStartVm } from "./StartVm.js"
 import { stopVm } from "./StopVm.js"
 import { logTransition, nowInSeconds } from "./StoredTransition.js"
@@ -34,10 +35,10 @@ const takeoverInterval = { ifExpected: Duration.seconds(3), else: Duration.secon
 const maxWaitPoll = Duration.millis(500)
 
 /** Removes the folders of this database that have neither a record nor a process. */
-const sweepFolders = ({ databaseId, own, store, vmm }: LifecycleContext) =>
+const sweepFolders = ({ databaseId, own, scanProcesses, store }: LifecycleContext) =>
   Effect.gen(function* () {
     const folders = yield* VmFolder.foldersIn(own.stateFolder)
-    const running = new Set((yield* vmm.processes).map(({ id }) => id))
+    const running = yield* scanProcesses
     for (const id of folders.filter((id) => !running.has(id))) {
       yield* store.getWithRun(id).pipe(
         Effect.catchTag("NotFound", () => removeFolder(own.stateFolder, id, databaseId)),
@@ -66,7 +67,8 @@ const make = (settings: VmSettings, own: OwnFiles, host: Host) =>
         Effect.zipRight(Scope.close(scope, Exit.void))
       )
     )
-    const context: LifecycleContext = { store, vmm, settings, host, own, databaseId, supervisor, scope }
+    const scanProcesses = makeProcessScan(vmm)
+    const context: LifecycleContext = { store, vmm, scanProcesses, settings, host, own, databaseId, supervisor, scope }
 
     const lookAgain = (isExpected: boolean): Effect.Effect<never> =>
       reconcileGone(context).pipe(
