@@ -75,9 +75,12 @@ const look = (home: Home, path: string) => {
       .prepare("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")
       .all()
       .map(({ name }) => name)
-    const first = (table: string, columns: string) =>
-      tables.includes(table) ? database.prepare(`SELECT ${columns} FROM ${table}`).all()[0] : undefined
-    const settings = first("settings", "count(*) AS n, coalesce(sum(length(value)), 0) AS bytes")
+    const first = (table: string, columns: string, condition = "true") =>
+      tables.includes(table)
+        ? database.prepare(`SELECT ${columns} FROM ${table} WHERE ${condition}`).all()[0]
+        : undefined
+    // nexusd keeps a setting of its own.
+    const settings = first("settings", "count(*) AS n, coalesce(sum(length(value)), 0) AS bytes", "key LIKE 'key %'")
     return {
       integrity: integrity?.["integrity_check"],
       version: first("schema_meta", "value")?.["value"],
