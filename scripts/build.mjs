@@ -72,14 +72,17 @@ const lazyModulesPlugin = {
  */
 const lazyPackages = ["pg", "pg-connection-string", "pg-cursor"]
 
+/** Modules of Node.js that a common command does not use. Loading them takes 4 ms. */
+const lazyBuiltins = ["node:child_process", "node:crypto", "node:https", "node:readline"]
+
 /**
- * The source of a module with a package's exports, which loads the package when one of them is used.
+ * The source of a module with a module's exports, which loads that one when one of them is used.
  *
  * @param {string} name
  */
 const lazySource = async (name) => {
   const { default: exported } = await import(name)
-  const load = `require("./${name}.cjs")`
+  const load = `require("${lazyBuiltins.includes(name) ? name : `./${name}.cjs`}")`
   return typeof exported === "function" && Object.keys(exported).length === 0
     ? `module.exports = function (...args) { return new (${load})(...args) }`
     : Object.keys(exported)
@@ -87,15 +90,20 @@ const lazySource = async (name) => {
         .join("\n")
 }
 
-/** @type {import("esbuild").Plugin} */
-const lazyPackagesPlugin = {
-  name: "lazy-packages",
+/**
+ * @param {ReadonlyArray<string>} names
+ * @returns {import("esbuild").Plugin}
+ */
+const lazyPlugin = (names) => ({
+  name: "lazy",
   setup: ({ onLoad, onResolve }) => {
-    onResolve({ filter: new RegExp(`^(${lazyPackages.join("|")})$`) }, ({ path }) => ({ path, namespace: "lazy" }))
+    onResolve({ filter: new RegExp(`^(${names.join("|")})$`) }, ({ namespace, path }) =>
+      namespace === "lazy" ? { path, external: true } : { path, namespace: "lazy" }
+    )
     onResolve({ filter: /^/, namespace: "lazy" }, ({ path }) => ({ path, external: true }))
     onLoad({ filter: /^/, namespace: "lazy" }, async ({ path }) => ({ contents: await lazySource(path) }))
   }
-}
+})
 
 /** @type {import("esbuild").Plugin} */
 const sqlitePlugin = {
@@ -161,11 +169,16 @@ const bundles = [
   {
     entryPoints: ["src/nexusd.ts"],
     outfile: "nexusd.bundle.cjs",
-    plugins: [lazyModulesPlugin, lazyPackagesPlugin, sqlitePlugin]
+    plugins: [lazyModulesPlugin, lazyPlugin(lazyPackages), sqlitePlugin]
   },
   // HttpApiClient tests each payload with `instanceof FormData`. The first use of that global loads Node's fetch, which
   // takes 20 ms; nexusctl sends no FormData.
-  { entryPoints: ["src/nexusctl.ts"], outfile: "nexusctl.bundle.cjs", inject: ["scripts/no-form-data.mjs"] }
+  {
+    entryPoints: ["src/nexusctl.ts"],
+    outfile: "nexusctl.bundle.cjs",
+    inject: ["scripts/no-form-data.mjs"],
+    plugins: [lazyPlugin(lazyBuiltins)]
+  }
 ]
 
 /** Builds the typed client and the domain's schemas: modules that share chunks, and their types. */

@@ -46,7 +46,10 @@ export const silenceAgent = (address: Address, seconds: number, onSilence: () =>
         NodeHttpClient.HttpAgent.of({
           [NodeHttpClient.HttpAgentTypeId]: NodeHttpClient.HttpAgentTypeId,
           http: new SilenceAgent(options, seconds, onSilence),
-          https: new Https.Agent()
+          // No daemon is called over TLS, which takes 3 ms to load.
+          get https() {
+            return new Https.Agent()
+          }
         })
       ),
       ({ http }) => Effect.sync(() => http.destroy())
