@@ -58,13 +58,17 @@ class PlanDaemon {
       return [200, this.rows.filter(wanted)]
     }
     if (url.pathname === "/v1/vms" && method === "POST") {
-      const params: { name: string } = JSON.parse(body)
+      // It ignores fields that it does not know.
+      const { config_json: _, ...params }: { name: string; config_json?: string } = JSON.parse(body)
       if (find(params.name) !== undefined) return [409, { error: `VM name '${params.name}' already exists` }]
       const vm = row(params.name, Math.max(2, ...this.rows.map(({ cid }) => Number(cid))) + 1, params)
       this.rows = [vm, ...this.rows]
       return [201, vm]
     }
-    const nameOrId = decodeURIComponent(url.pathname.replace(/^\/v1\/vms\//, ""))
+    const [, segment = ""] = /^\/v1\/vms\/([^/]+)$/.exec(url.pathname) ?? []
+    if (segment === "") return [404, null]
+    if (method !== "GET" && method !== "DELETE") return [405, null]
+    const nameOrId = decodeURIComponent(segment)
     const vm = find(nameOrId)
     if (vm === undefined) return [404, { error: `VM '${nameOrId}' not found` }]
     if (method === "GET") return [200, vm]
@@ -80,7 +84,7 @@ class PlanDaemon {
       this.requests.push(`${request.method} ${request.url} ${text}`.trim())
       const [status, body] = this.reply(`${request.method}`, new URL(`${request.url}`, "http://plan"), text)
       response.writeHead(status, { "content-type": "application/json" })
-      response.end(status === 204 ? undefined : JSON.stringify(body))
+      response.end(body === null ? undefined : JSON.stringify(body))
     })
     return listen(server, atEnd)
   }
@@ -213,6 +217,31 @@ Created:    2026-02-18 14:30:06 UTC
     const daemon = new PlanDaemon(["c", "b", "a"].map((name, index) => row(name, 5 - index)))
     const { nexusctl } = await meet(daemon, onTestFinished)
     expect(JSON.parse((await nexusctl("vm list -o json --limit 2")).stdout)).toEqual(daemon.rows.slice(0, 2))
+  })
+
+  it("says of each command that the daemon is too old for", async ({ onTestFinished }) => {
+    const daemon = new PlanDaemon([row("web", 3)])
+    const { nexusctl } = await meet(daemon, onTestFinished)
+    for (const [line, command] of [
+      ["vm start web", "vm start"],
+      ["vm stop web", "vm stop"],
+      ["vm restart web", "vm restart"],
+      ["vm logs web", "vm logs"],
+      ["vm wait web --state running", "vm wait"],
+      ["vm update web --vcpu 2", "vm update"],
+      ["vm create new --start", "vm create --start"]
+    ] as const) {
+      expect(await nexusctl(line), line).toMatchObject({
+        code: 1,
+        stderr: `Error: this nexusd is too old for "${command}"\n`
+      })
+    }
+    expect(daemon.rows.map(({ name }) => name)).toEqual(["new", "web"])
+    expect(await nexusctl("vm create kernel --kernel /boot/vmlinux")).toMatchObject({
+      code: 1,
+      stdout: "",
+      stderr: expect.stringMatching(/^Error: this nexusd is too old for "vm create --kernel"\n/)
+    })
   })
 
   it("prints unknown fields in JSON", async ({ onTestFinished }) => {

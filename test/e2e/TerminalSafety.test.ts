@@ -72,6 +72,36 @@ describe.concurrent("what a daemon sends", () => {
     expect(safe(await runCli(home, ["status", "--daemon", health.address]))).toContain(`Database: /x/${escaped}\n`)
   })
 
+  it("is escaped in what is shown of a VM that runs", async ({ onTestFinished }) => {
+    const running = record("web", {
+      state: "running",
+      vmm: hostile,
+      host: hostile,
+      uds_path: `/u/${hostile}`,
+      console_log_path: `/c/${hostile}`,
+      config_json: JSON.stringify({ drives: [{ path_on_host: `/d/${hostile}` }] })
+    })
+    const { address } = await answering(onTestFinished, 200, running)
+    const shown = safe(await runCli(home, ["vm", "inspect", "web", "--daemon", address]))
+    for (const line of [
+      `VMM:        ${escaped}`,
+      `Host:       ${escaped}`,
+      `Log:        /c/${escaped}`,
+      `Vsock:      /u/${escaped}`,
+      `Drives:     /d/${escaped}`
+    ]) {
+      expect(shown).toContain(`${line}\n`)
+    }
+    const waited = await answering(onTestFinished, 200, record("web", { state: hostile }))
+    expect(safe(await runCli(home, ["vm", "wait", "web", "--state", "failed", "--daemon", waited.address]))).toBe(
+      `0\nVM "web" is ${escaped}\n`
+    )
+    const failing = await answering(onTestFinished, 500, { error: hostile, _tag: "StartFailed" })
+    expect(safe(await runCli(home, ["vm", "start", "web", "--daemon", failing.address]))).toBe(
+      `1\nError: cannot start VM "web"\n  ${escaped}\n`
+    )
+  })
+
   it("is escaped in errors", async ({ onTestFinished }) => {
     for (const [status, _tag] of [
       [409, "Conflict"],

@@ -534,9 +534,9 @@ describe.concurrent("the log of a VM", () => {
       setTimeout(() => response.destroy(), 50)
     }, onTestFinished)
     expect(await runCli(home, ["vm", "logs", "web", "-f", "--daemon", address])).toEqual({
-      code: 3,
+      code: 1,
       stdout: "1\n",
-      stderr: `Error: cannot connect to Nexus daemon at ${address}\n  The connection was closed before the answer was complete.\n`
+      stderr: `Error: cannot read the log of VM "web"\n  The connection was closed before the answer was complete.\n`
     })
   })
 

@@ -112,7 +112,9 @@ export const toCommandFailure = (
       return failed(ExitCode.waitTimeout, action, error.message)
     case "ResponseError":
       if (error.cause instanceof MissingRoute) return tooOld(newCommand)
-      if (isReset(error.cause)) return unreachable(address, "The connection was closed before the answer was complete.")
+      if (isReset(error.cause)) {
+        return failed(ExitCode.failure, action, "The connection was closed before the answer was complete.")
+      }
       if (error.cause instanceof AnswerTooLarge) return failed(ExitCode.failure, action, tooLargeMessage(error.cause))
       return failed(ExitCode.failure, action, `the daemon's answer, of status ${error.response.status}, can't be read`)
     case "ParseError":
