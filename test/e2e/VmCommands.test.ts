@@ -176,6 +176,30 @@ describe.concurrent("commands of VMs that run", () => {
   })
 })
 
+describe.concurrent("a daemon that sends no byte", () => {
+  for (const [line, seconds] of [
+    ["vm stop web --timeout 1", 6],
+    ["vm restart web --timeout 1", 6],
+    ["vm wait web --state stopped --timeout 2", 7],
+    ["--timeout 1 vm stop web", 1],
+    ["vm start web --timeout 1", 1]
+  ] as const) {
+    it(`counts as unreachable after ${seconds} s: ${line}`, async ({ onTestFinished }) => {
+      const web = running("web", 1)
+      const server = Http.createServer((request, response) => {
+        if (request.method === "GET" && request.url === "/v1/vms/web") response.end(JSON.stringify(web))
+      })
+      const { address } = await listen(server, onTestFinished)
+      expect(await runCli(home, [...line.split(" "), "--daemon", address])).toEqual(
+        failed(
+          3,
+          `Error: cannot connect to Nexus daemon at ${address}\n  No byte came for ${seconds} s; --timeout S waits longer.\n`
+        )
+      )
+    })
+  }
+})
+
 describe.concurrent("several VMs", () => {
   it("are all tried; each failure is named, and the first one gives the exit code", async ({ onTestFinished }) => {
     const { asked, nexusctl } = await meet(
