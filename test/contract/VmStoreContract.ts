@@ -440,6 +440,11 @@ const compareWithModel = (sequence: ReadonlyArray<Operation>) =>
           expect(Either.match(outcome, { onLeft: (e) => e.message, onRight: (vm) => vm })).toEqual(expected)
           break
         }
+        case "update": {
+          const outcome = yield* Effect.either(store.update(model.target(operation), operation.wanted))
+          expect(Either.match(outcome, { onLeft: (e) => e.message, onRight: (vm) => vm })).toEqual(expected)
+          break
+        }
         case "delete": {
           const outcome = yield* Effect.either(store.delete(model.target(operation)))
           expect(Either.match(outcome, { onLeft: (e) => e.message, onRight: () => "deleted" })).toEqual(expected)

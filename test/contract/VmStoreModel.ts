@@ -1,5 +1,5 @@
 import * as FastCheck from "effect/FastCheck"
-import { type CreateVm, type Vm, VmRole, VmState } from "../../src/domain/Vm.js"
+import { type CreateVm, type UpdateVm, type Vm, VmRole, VmState } from "../../src/domain/Vm.js"
 import type { VmFilter } from "../../src/domain/VmQuery.js"
 
 /** One of a few names, and whether an operation uses the name or the id. */
@@ -12,6 +12,7 @@ export type Operation =
   | { readonly _tag: "tick"; readonly seconds: number }
   | { readonly _tag: "create"; readonly params: CreateVm }
   | ({ readonly _tag: "get" } & Target)
+  | ({ readonly _tag: "update"; readonly wanted: UpdateVm } & Target)
   | ({ readonly _tag: "delete" } & Target)
   | { readonly _tag: "list"; readonly filter: VmFilter; readonly pages: number | undefined }
 
@@ -33,6 +34,21 @@ const arbitraries = {
     })
   }),
   get: record({ _tag: constant("get" as const), name, by }),
+  update: record({
+    _tag: constant("update" as const),
+    name,
+    by,
+    wanted: record(
+      {
+        name,
+        role,
+        vcpu_count: integer({ min: 1, max: 3 }),
+        mem_size_mib: integer({ min: 1, max: 3 }),
+        config_json: constantFrom("{}", "{ }", null)
+      },
+      { requiredKeys: [] }
+    )
+  }),
   delete: record({ _tag: constant("delete" as const), name, by }),
   list: record({
     _tag: constant("list" as const),
@@ -46,6 +62,7 @@ export const operations: FastCheck.Arbitrary<Operation> = FastCheck.oneof(
   { weight: 1, arbitrary: arbitraries.tick },
   { weight: 5, arbitrary: arbitraries.create },
   { weight: 2, arbitrary: arbitraries.get },
+  { weight: 3, arbitrary: arbitraries.update },
   { weight: 3, arbitrary: arbitraries.delete },
   { weight: 2, arbitrary: arbitraries.list }
 )
@@ -95,6 +112,23 @@ export class ModelStore {
         if (cid === undefined) return "no free CID"
         this.records.push({ ...params, id: "", state: "created", cid, created_at: this.now, updated_at: this.now })
         return cid
+      }
+      case "update": {
+        const wanted = this.target(operation)
+        const found = this.records.find((vm) => vm.id === wanted || vm.name === wanted)
+        if (found === undefined) return `VM '${wanted}' not found`
+        const { config_json, ...others } = operation.wanted
+        const { config_json: before, ...rest } = found
+        const after = config_json === undefined ? before : (config_json ?? undefined)
+        const changed = { ...rest, ...others, ...(after !== undefined && { config_json: after }) }
+        if (this.records.some((vm) => vm !== found && vm.name === changed.name)) {
+          return `VM name '${changed.name}' already exists`
+        }
+        const isSame =
+          Object.entries(others).every(([field, value]) => Reflect.get(found, field) === value) && after === before
+        const result = isSame ? found : { ...changed, updated_at: this.now }
+        this.records = this.records.map((vm) => (vm === found ? result : vm))
+        return result
       }
       case "get":
       case "delete": {
