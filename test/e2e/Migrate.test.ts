@@ -20,6 +20,7 @@ import { dump, hasPostgres, needsPostgres, Server } from "../support/PostgresClu
 import { type Result, type Running, start } from "../support/Process.js"
 import { programs } from "../support/Programs.js"
 import { withDatabase } from "../support/Sqlite.js"
+import { hasTerminal, startOnTerminal } from "../support/Terminal.js"
 import { createVm, listVms } from "../support/VmCalls.js"
 
 const newHome = () => makeHome(onTestFinished)
@@ -432,16 +433,11 @@ describe("nexusd migrate", () => {
     expect(contents(to)).toEqual(contents(from))
   })
 
-  it("shows progress in one line of the terminal, and clears it at the end", async () => {
+  it.skipIf(!hasTerminal)("shows progress in one line of the terminal, and clears it at the end", async () => {
     const home = newHome()
     const from = file(home, "from.db", many(3000))
-    const command = `'${process.execPath}' '${programs.nexusd}' migrate --from '${from}' --to '${join(home.path, "to.db")}'`
-    const { code, stdout } = await start(
-      home,
-      "/usr/bin/script",
-      ["--quiet", "--return", "--command", command, "/dev/null"],
-      { env: { SHELL: "/bin/sh" } }
-    ).ended
+    const line = `migrate --from '${from}' --to '${join(home.path, "to.db")}'`
+    const { code, stdout } = await startOnTerminal(home, programs.nexusd, line).ended
     expect(code).toBe(0)
     const shown = stdout.split("\r\u001b[K")
     expect(shown.shift()).toBe("")

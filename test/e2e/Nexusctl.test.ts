@@ -11,6 +11,7 @@ import { call } from "../support/HttpJson.js"
 import { listen } from "../support/LocalServer.js"
 import { type Options, type Result, start } from "../support/Process.js"
 import { programs } from "../support/Programs.js"
+import { startShell } from "../support/Shell.js"
 import { withDatabase } from "../support/Sqlite.js"
 import { hasTerminal, startOnTerminal } from "../support/Terminal.js"
 import { createVm, listVms } from "../support/VmCalls.js"
@@ -838,8 +839,8 @@ describe.concurrent("nexusctl's streams", () => {
     const daemon = await startDaemon(home)
     await Promise.all(Array.from({ length: 20 }, (_, count) => createVm(daemon, `vm-${count}`)))
     for (const line of ["vm list", "vm list -o json", "vm create --help", "vm inspect ghost"]) {
-      const command = `'${process.execPath}' '${programs.nexusctl}' ${line} --daemon ${daemon.address} | head -0`
-      const { stderr } = await start(home, "sh", ["-c", command]).ended
+      const command = `"$NODE" "$NEXUSCTL" ${line} --daemon ${daemon.address} | head -0`
+      const { stderr } = await startShell(home, command).ended
       expect(stderr).toBe(line === "vm inspect ghost" ? 'Error: VM "ghost" not found\n' : "")
     }
   })

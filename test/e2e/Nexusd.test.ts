@@ -19,6 +19,7 @@ import { call } from "../support/HttpJson.js"
 import { type Result, start } from "../support/Process.js"
 import { programs } from "../support/Programs.js"
 import { withDatabase } from "../support/Sqlite.js"
+import { hasTerminal, startOnTerminal } from "../support/Terminal.js"
 import { createVm, listVms } from "../support/VmCalls.js"
 
 const { version } = JSON.parse(readFileSync("package.json", "utf8"))
@@ -590,23 +591,18 @@ describe.concurrent("nexusd's log", () => {
     }
   })
 
-  it.skipIf(!existsSync("/usr/bin/script"))(
-    "is text on a terminal, where Ctrl-C ends the daemon with 0",
-    async ({ onTestFinished }) => {
-      const home = makeHome(onTestFinished)
-      // `script` is util-linux's: it runs a command on a terminal of its own.
-      const command = `exec '${process.execPath}' '${programs.nexusd}'`
-      const terminal = start(home, "/usr/bin/script", ["--quiet", "--return", "--command", command, "/dev/null"], {
-        env: { NEXUS_API_LISTEN: "127.0.0.1:0", NO_COLOR: "1", SHELL: "/bin/sh" },
-        stdin: "open"
-      })
-      await vi.waitFor(() => expect(terminal.said.stdout).toContain("listening on"), { timeout: 60_000 })
-      expect(terminal.said.stdout).toMatch(/^\d\d:\d\d:\d\d INFO +nexusd .*listening on http:\/\/127\.0\.0\.1:\d+/m)
-      expect(terminal.said.stdout).not.toContain("\u001b")
-      terminal.child.stdin?.write("\u0003")
-      expect((await terminal.ended).code).toBe(0)
-    }
-  )
+  it.skipIf(!hasTerminal)("is text on a terminal, where Ctrl-C ends the daemon with 0", async ({ onTestFinished }) => {
+    const home = makeHome(onTestFinished)
+    const terminal = startOnTerminal(home, programs.nexusd, "", {
+      env: { NEXUS_API_LISTEN: "127.0.0.1:0", NO_COLOR: "1" },
+      stdin: "open"
+    })
+    await vi.waitFor(() => expect(terminal.said.stdout).toContain("listening on"), { timeout: 60_000 })
+    expect(terminal.said.stdout).toMatch(/^\d\d:\d\d:\d\d INFO +nexusd .*listening on http:\/\/127\.0\.0\.1:\d+/m)
+    expect(terminal.said.stdout).not.toContain("\u001b")
+    terminal.child.stdin?.write("\u0003")
+    expect((await terminal.ended).code).toBe(0)
+  })
 })
 
 describe.concurrent("nexusd's health", () => {

@@ -11,6 +11,7 @@ import { listen } from "../support/LocalServer.js"
 import { type Result, start } from "../support/Process.js"
 import { programs, projectFolder } from "../support/Programs.js"
 import { record } from "../support/Records.js"
+import { startShell } from "../support/Shell.js"
 import { hasTerminal, startOnTerminal } from "../support/Terminal.js"
 import { dangerous, escaped, hostile } from "../support/TerminalTexts.js"
 import { createVm } from "../support/VmCalls.js"
@@ -205,24 +206,22 @@ describe.concurrent("output that can't be written", () => {
   })
 
   const shell = (command: string, of: Home = home) =>
-    start(of, "sh", ["-c", command], {
-      env: { NODE: process.execPath, CTL: programs.nexusctl, D: programs.nexusd, NEXUS_DAEMON: daemon.address }
-    }).ended
+    startShell(of, command, { env: { NEXUS_DAEMON: daemon.address } }).ended
 
   for (const line of [
-    '"$CTL" vm list -o json',
-    '"$CTL" vm list',
-    '"$CTL" vm create full-$$',
-    '"$CTL" status',
-    '"$CTL" version',
-    '"$CTL" --help',
-    '"$CTL" --version',
-    '"$CTL" --completions bash',
-    '"$D" --help',
-    '"$D" --version',
-    '"$D" check',
-    '"$D" backup copy-$$.db',
-    '"$D" token new token-$$'
+    '"$NEXUSCTL" vm list -o json',
+    '"$NEXUSCTL" vm list',
+    '"$NEXUSCTL" vm create full-$$',
+    '"$NEXUSCTL" status',
+    '"$NEXUSCTL" version',
+    '"$NEXUSCTL" --help',
+    '"$NEXUSCTL" --version',
+    '"$NEXUSCTL" --completions bash',
+    '"$NEXUSD" --help',
+    '"$NEXUSD" --version',
+    '"$NEXUSD" check',
+    '"$NEXUSD" backup copy-$$.db',
+    '"$NEXUSD" token new token-$$'
   ]) {
     it.skipIf(!existsSync("/dev/full"))(`is exit 1 with a message: ${line} >/dev/full`, async () => {
       const { code, stderr } = await shell(`"$NODE" ${line} >/dev/full`)
@@ -232,7 +231,7 @@ describe.concurrent("output that can't be written", () => {
   }
 
   it.skipIf(!existsSync("/proc/self/fdinfo/1"))("is exit 1 when a shell has closed stdout", async () => {
-    for (const line of ['"$CTL" vm list', '"$CTL" --version', '"$D" check', '"$D" --help']) {
+    for (const line of ['"$NEXUSCTL" vm list', '"$NEXUSCTL" --version', '"$NEXUSD" check', '"$NEXUSD" --help']) {
       // A shell replaces itself by its last command; `exit` keeps it.
       const { code, stderr } = await shell(`"$NODE" ${line} >&-; exit $?`)
       expect(stderr, line).toBe("Error: cannot write to stdout: bad file descriptor (EBADF)\n")
@@ -241,7 +240,7 @@ describe.concurrent("output that can't be written", () => {
   })
 
   it("is no error when the output is discarded, as shells, Python and Node.js do", async () => {
-    expect(await shell('"$NODE" "$CTL" vm list >/dev/null; exit $?')).toEqual({ code: 0, stdout: "", stderr: "" })
+    expect(await shell('"$NODE" "$NEXUSCTL" vm list >/dev/null; exit $?')).toEqual({ code: 0, stdout: "", stderr: "" })
     const options = { env: { ...home.env, NEXUS_DAEMON: daemon.address }, stdio: "ignore" } as const
     expect(spawnSync(process.execPath, [programs.nexusctl, "vm", "list"], options).status).toBe(0)
     const nested = ["-c", `'${process.execPath}' '${programs.nexusctl}' vm list; exit $?`]
@@ -249,32 +248,32 @@ describe.concurrent("output that can't be written", () => {
   })
 
   it("is exit 1 when stdout can't be written to at all", async () => {
-    const { code, stderr } = await shell('"$NODE" "$CTL" vm list 1</dev/null')
+    const { code, stderr } = await shell('"$NODE" "$NEXUSCTL" vm list 1</dev/null')
     expect(stderr).toBe("Error: cannot write to stdout: bad file descriptor (EBADF)\n")
     expect(code).toBe(1)
   })
 
   it("is no error when the reader has closed the pipe", async () => {
     for (const line of ["vm list -o json", "--help", "--completions bash"]) {
-      const { code, stderr, stdout } = await shell(`{ "$NODE" "$CTL" ${line}; echo $? >&2; } | head -0`)
+      const { code, stderr, stdout } = await shell(`{ "$NODE" "$NEXUSCTL" ${line}; echo $? >&2; } | head -0`)
       expect({ code, stderr, stdout }).toEqual({ code: 0, stderr: "0\n", stdout: "" })
     }
   })
 
   it("keeps the exit code when stderr can't be written", async () => {
     for (const to of ["2>/dev/full", "2>&-", "2</dev/null"]) {
-      expect((await shell(`"$NODE" "$CTL" vm inspect ghost ${to}`)).code, to).toBe(4)
-      expect((await shell(`"$NODE" "$CTL" vm lst ${to}`)).code, to).toBe(2)
-      expect(await shell(`"$NODE" "$CTL" version ${to}`), to).toMatchObject({ code: 0 })
-      expect((await shell(`"$NODE" "$D" --bogus ${to}`)).code, to).toBe(2)
+      expect((await shell(`"$NODE" "$NEXUSCTL" vm inspect ghost ${to}`)).code, to).toBe(4)
+      expect((await shell(`"$NODE" "$NEXUSCTL" vm lst ${to}`)).code, to).toBe(2)
+      expect(await shell(`"$NODE" "$NEXUSCTL" version ${to}`), to).toMatchObject({ code: 0 })
+      expect((await shell(`"$NODE" "$NEXUSD" --bogus ${to}`)).code, to).toBe(2)
     }
   })
 
   it.skipIf(!existsSync("/dev/full"))("does not stop nexusd: it serves without its log", async ({ onTestFinished }) => {
     const own = makeHome(onTestFinished)
     const socket = join(own.path, "nexus.sock")
-    const running = start(own, "sh", ["-c", `exec "$NODE" "$D" 2>/dev/full`], {
-      env: { NODE: process.execPath, D: programs.nexusd, NEXUS_API_LISTEN: `unix:${socket}` }
+    const running = startShell(own, 'exec "$NODE" "$NEXUSD" 2>/dev/full', {
+      env: { NEXUS_API_LISTEN: `unix:${socket}` }
     })
     await expect
       .poll(() => runCli(own, ["status", "--daemon", `unix:${socket}`]), { timeout: 20_000 })
@@ -286,7 +285,7 @@ describe.concurrent("output that can't be written", () => {
   it("reaches a slow reader whole", async ({ onTestFinished }) => {
     const records = Array.from({ length: 5000 }, (_, index) => record(`vm-${index}`))
     const { address } = await answering(onTestFinished, 200, records)
-    const command = `"$NODE" "$CTL" vm list -o json --daemon ${address} | { read -r first <stop; cat; }`
+    const command = `"$NODE" "$NEXUSCTL" vm list -o json --daemon ${address} | { read -r first <stop; cat; }`
     const own = makeHome(onTestFinished)
     // The reader takes nothing until the test lets it.
     start(own, "mkfifo", ["stop"])

@@ -10,9 +10,9 @@ import { type Daemon, startDaemon } from "../support/Daemon.js"
 import { type AtEnd, makeHome } from "../support/Home.js"
 import { call } from "../support/HttpJson.js"
 import { listen } from "../support/LocalServer.js"
-import { start } from "../support/Process.js"
 import { programs } from "../support/Programs.js"
 import { record } from "../support/Records.js"
+import { startShell } from "../support/Shell.js"
 import { hasTerminal, startOnTerminal } from "../support/Terminal.js"
 import { guestKernel, isFirecrackerUsable, isQemuUsable } from "../support/Vmms.js"
 
@@ -511,10 +511,10 @@ describe.concurrent("the log of a VM", () => {
   it("goes into a pipe or file unchanged", async ({ onTestFinished }) => {
     const address = await serving((response) => response.end(bytes), onTestFinished)
     const file = join(home.path, "log.bin")
-    const line = `'${process.execPath}' '${programs.nexusctl}' vm logs web --daemon ${address} > '${file}'; od -An -tx1 '${file}'`
-    const { stdout } = await start(home, "/bin/sh", ["-c", line]).ended
+    const line = `"$NODE" "$NEXUSCTL" vm logs web --daemon ${address} > '${file}'; od -An -tx1 '${file}'`
+    const { stdout } = await startShell(home, line).ended
     expect(stdout.replace(/\s/g, "")).toBe(bytes.toString("hex"))
-    const piped = await start(home, "/bin/sh", ["-c", `${line.replace(/>.*/, "")} | od -An -tx1`]).ended
+    const piped = await startShell(home, `${line.replace(/>.*/, "")} | od -An -tx1`).ended
     expect(piped.stdout.replace(/\s/g, "")).toBe(bytes.toString("hex"))
   })
 
@@ -544,8 +544,8 @@ describe.concurrent("the log of a VM", () => {
       const timer = setInterval(() => response.write("line\n"), 20)
       response.once("close", () => clearInterval(timer))
     }, onTestFinished)
-    const line = `'${process.execPath}' '${programs.nexusctl}' vm logs web -f --daemon ${address}; echo "code $?" >&2`
-    expect(await start(home, "/bin/sh", ["-c", `{ ${line}; } | head -n 2`]).ended).toEqual({
+    const line = `"$NODE" "$NEXUSCTL" vm logs web -f --daemon ${address}; echo "code $?" >&2`
+    expect(await startShell(home, `{ ${line}; } | head -n 2`).ended).toEqual({
       code: 0,
       stdout: "line\nline\n",
       stderr: "code 0\n"
