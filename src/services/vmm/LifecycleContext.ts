@@ -1,10 +1,9 @@
-import type * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type { VmSettings } from "../VmSettings.js"
 import type { VmStore } from "../VmStore.js"
 import type { Host } from "./Host.js"
 import type { OwnFiles } from "./ImageFiles.js"
-import type { ProcessesById } from "./ProcessScan.js"
+import type { ProcessScan } from "./ProcessScan.js"
 import type { Vmm } from "./Vmm.js"
 import type { VmSupervisor } from "./VmSupervisor.js"
 
@@ -12,7 +11,7 @@ import type { VmSupervisor } from "./VmSupervisor.js"
 export interface LifecycleContext {
   readonly store: VmStore["Type"]
   readonly vmm: Vmm["Type"]
-  readonly scanProcesses: Effect.Effect<ProcessesById>
+  readonly scan: ProcessScan
   readonly settings: VmSettings
   readonly host: Host
   readonly own: OwnFiles

@@ -1,32 +1,37 @@
-import * as Deferred from "effect/Deferred"
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
-import { yieldToEventLoop } from "../../runtime/EventLoop.js"
 import type { FoundProcess, Vmm } from "./Vmm.js"
 
 /** The VMMs that run, by the id of their VM. */
 export type ProcessesById = ReadonlyMap<string, FoundProcess>
 
-/** Looks through /proc once for all who ask in one turn of the event loop, and never before they ask. */
-export const makeProcessScan = ({ processes }: Vmm["Type"]): Effect.Effect<ProcessesById> => {
-  let next: Deferred.Deferred<ProcessesById> | undefined
-  const scan = (result: Deferred.Deferred<ProcessesById>) =>
-    yieldToEventLoop.pipe(
-      Effect.zipRight(
-        Effect.suspend(() => {
-          next = undefined
-          return processes
-        })
-      ),
-      Effect.map((found): ProcessesById => new Map(found.map((process) => [process.id, process]))),
-      Effect.intoDeferred(result),
-      Effect.interruptible,
-      Effect.forkDaemon
-    )
-  return Effect.suspend(() => {
-    if (next !== undefined) return Deferred.await(next)
-    return Effect.flatMap(Deferred.make<ProcessesById>(), (result) => {
-      next = result
-      return Effect.zipRight(scan(result), Deferred.await(result))
-    })
+/** Looks for VMMs in /proc. */
+export interface ProcessScan {
+  readonly all: Effect.Effect<ProcessesById>
+  readonly find: (id: string) => Effect.Effect<FoundProcess | undefined>
+}
+
+/** A look at a thousand VMMs takes 20 ms, more than a start does. */
+const maxAgeMillis = 30_000
+
+/**
+ * An earlier look serves for a VM that it did not find, for up to 30 s: who starts a VMM stores its run first, and keeps that
+ * until the VMM has ended.
+ */
+export const makeProcessScan = ({ processes }: Vmm["Type"]): ProcessScan => {
+  let last: ProcessesById = new Map()
+  let lastAt = Number.NEGATIVE_INFINITY
+  const all = Effect.gen(function* () {
+    const now = yield* Clock.currentTimeMillis
+    last = new Map((yield* processes).map((found) => [found.id, found]))
+    lastAt = now
+    return last
   })
+  return {
+    all,
+    find: (id) =>
+      Effect.flatMap(Clock.currentTimeMillis, (now) =>
+        now - lastAt < maxAgeMillis && !last.has(id) ? Effect.succeed(undefined) : Effect.map(all, (by) => by.get(id))
+      )
+  }
 }

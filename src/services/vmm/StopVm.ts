@@ -17,14 +17,14 @@ import type { SupervisedVm } from "./VmSupervisor.js"
 
 /** Stops a VM whose process another daemon of this host watches. Both store its end; the first one counts. */
 const stopElsewhere = (
-  { own, scanProcesses, store, supervisor, vmm }: LifecycleContext,
+  { own, scan, store, supervisor, vmm }: LifecycleContext,
   { id, name }: Vm,
   run: VmRun,
   stop: (process: VmmProcess) => Effect.Effect<void>
 ) =>
   Effect.gen(function* () {
     const files = yield* Effect.mapError(filesOf(own.stateFolder, id), ({ message }) => new Conflict({ message }))
-    const found = (yield* scanProcesses).get(id)
+    const found = yield* scan.find(id)
     if (found !== undefined && run.process !== undefined && isSameProcess(found.process, run.process)) {
       yield* Effect.acquireUseRelease(vmm.attach(found, files), stop, ({ detach }) => detach)
     }

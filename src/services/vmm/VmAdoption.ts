@@ -12,7 +12,7 @@ import type { ProcessesById } from "./ProcessScan.js"
 import { drivesOf } from "./StartPlan.js"
 import { stopProcess } from "./StopProcess.js"
 import { logTransition, nowInSeconds } from "./StoredTransition.js"
-import { filesOf, isFolderOf } from "./VmFolder.js"
+import { filesOf, isFolderOf, isFolderOfAnother } from "./VmFolder.js"
 import type { FoundProcess, VmEnd, VmFiles } from "./Vmm.js"
 
 type Failures = Conflict | NotFound | StoreUnavailable
@@ -111,12 +111,18 @@ const reconcile = (context: LifecycleContext, current: VmWithRun, found: FoundPr
     const files = Either.getOrUndefined(filesOf(own.stateFolder, vm.id))
     if (found !== undefined && files !== undefined) {
       // A record of another database may have the same id.
-      const isOurs = run !== undefined || (yield* isFolderOf(files.folder, databaseId))
+      const isOurs = run !== undefined || !(yield* isFolderOfAnother(files.folder, databaseId))
       if (isOurs) return yield* adoptProcess(context, current, found, files)
     }
     if (run === undefined && vm.state !== "running") return
     yield* storeEnd(context, current, yield* findEnd(context, run, files))
   })
+
+/** The process of a VM. One that this daemon watches is looked up anew: it may have just ended. */
+const findProcess = ({ scan, supervisor }: LifecycleContext, id: string): Effect.Effect<FoundProcess | undefined> =>
+  Effect.suspend(() =>
+    supervisor.find(id) === undefined ? scan.find(id) : Effect.map(scan.all, (processes) => processes.get(id))
+  )
 
 /**
  * Reads a record, and brings it in line with the processes of this host. With `isRunOnly` no process is looked for where the
@@ -134,7 +140,7 @@ export const reconcileOne = (
     if (run !== undefined && ownerOf(run, host) !== "gone") return current
     const isRunning = run !== undefined || vm.state === "running"
     if (!isRunning && isRunOnly) return current
-    const found = (yield* context.scanProcesses).get(vm.id)
+    const found = yield* findProcess(context, vm.id)
     if (!isRunning && found === undefined) return current
     yield* reconcile(context, current, found)
     return yield* store.getWithRun(vm.id)
@@ -180,7 +186,7 @@ const recordOf = ({ databaseId, own, store }: LifecycleContext, { id, process, v
 /** Brings every record in line with every process of this host, whatever the records say. */
 export const reconcileAll = (context: LifecycleContext): Effect.Effect<boolean, StoreUnavailable> =>
   Effect.gen(function* () {
-    const processes = yield* context.scanProcesses
+    const processes = yield* context.scan.all
     const running = yield* context.store.running
     const known = new Set<string>(running.map(({ vm }) => vm.id))
     const unknown = Array.from(processes.values()).filter(({ id }) => !known.has(id))
@@ -195,5 +201,5 @@ export const reconcileGone = (context: LifecycleContext): Effect.Effect<boolean,
     const isWatched = ({ run }: VmWithRun) => run !== undefined && ownerOf(run, context.host) === "this daemon"
     const left = running.filter((current) => !isWatched(current))
     if (left.length === 0) return false
-    return yield* reconcileEach(context, left, yield* context.scanProcesses)
+    return yield* reconcileEach(context, left, yield* context.scan.all)
   })

@@ -129,6 +129,10 @@ export const isFolderOf = (folder: string, databaseId: string): Effect.Effect<bo
     return stats?.isDirectory() === true && stats.uid === process.geteuid?.() && databaseOf(folder) === databaseId
   }).pipe(Effect.orElseSucceed(() => false))
 
+/** Whether a folder names another database. */
+export const isFolderOfAnother = (folder: string, databaseId: string): Effect.Effect<boolean> =>
+  withFile(folder, () => (databaseOf(folder) ?? databaseId) !== databaseId).pipe(Effect.orElseSucceed(() => true))
+
 /** A VMM leaves its sockets behind, and does not listen where one is. */
 const removeSockets = ({ apiSocket, vsockSocket }: VmFiles) =>
   Effect.forEach([apiSocket, vsockSocket], (path) =>

@@ -35,10 +35,10 @@ const takeoverInterval = { ifExpected: Duration.seconds(3), else: Duration.secon
 const maxWaitPoll = Duration.millis(500)
 
 /** Removes the folders of this database that have neither a record nor a process. */
-const sweepFolders = ({ databaseId, own, scanProcesses, store }: LifecycleContext) =>
+const sweepFolders = ({ databaseId, own, scan, store }: LifecycleContext) =>
   Effect.gen(function* () {
     const folders = yield* VmFolder.foldersIn(own.stateFolder)
-    const running = yield* scanProcesses
+    const running = yield* scan.all
     for (const id of folders.filter((id) => !running.has(id))) {
       yield* store.getWithRun(id).pipe(
         Effect.catchTag("NotFound", () => removeFolder(own.stateFolder, id, databaseId)),
@@ -67,8 +67,8 @@ const make = (settings: VmSettings, own: OwnFiles, host: Host) =>
         Effect.zipRight(Scope.close(scope, Exit.void))
       )
     )
-    const scanProcesses = makeProcessScan(vmm)
-    const context: LifecycleContext = { store, vmm, scanProcesses, settings, host, own, databaseId, supervisor, scope }
+    const scan = makeProcessScan(vmm)
+    const context: LifecycleContext = { store, vmm, scan, settings, host, own, databaseId, supervisor, scope }
 
     const lookAgain = (isExpected: boolean): Effect.Effect<never> =>
       reconcileGone(context).pipe(
