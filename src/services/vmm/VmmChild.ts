@@ -20,7 +20,7 @@ export const exitMessage = ({ code, signal }: Exit): string =>
   signal === null ? `exit code ${code}` : `killed by ${signal}`
 
 /** A VMM that this process started. */
-export interface VmmChild {
+interface VmmChild {
   readonly process: HostProcess
   readonly exit: Deferred.Deferred<Exit>
   /** Kills it, and removes its sockets once it has ended. */
