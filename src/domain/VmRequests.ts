@@ -4,8 +4,10 @@ import { VmState } from "./Vm.js"
 
 const ifSet = <A, I>(schema: Schema.Schema<A, I>) => Schema.optionalWith(schema, { exact: true })
 
+export const maxStopSeconds = 600
+
 /** How long a stop waits for the guest, in seconds. */
-export const StopTimeout = boundedInt(0, 600, "Seconds that the guest has to stop before its VMM is killed")
+export const StopTimeout = boundedInt(0, maxStopSeconds, "Seconds that the guest has to stop before its VMM is killed")
 
 /** How a VM is stopped. Without `timeout_s` the setting `vm.stop_timeout` holds. */
 export const StopVm = Schema.Struct({

@@ -334,7 +334,7 @@ describe.concurrent("a VM's configuration", () => {
 
   it("is made of the options, with absolute paths", async ({ onTestFinished }) => {
     const daemon = await meet(create, onTestFinished)
-    const options = ["--kernel", "vmlinux", "--initrd", "/boot/initrd", "--rootfs", "disks/../web.ext4:ro"]
+    const options = ["--kernel=~/vmlinux", "--initrd", "/boot/initrd", "--rootfs", "disks/../web.ext4:ro"]
     const { code } = await daemon.nexusctl(["vm", "create", "web", ...options, "--boot-args", "console=ttyS0 quiet"])
     expect(code).toBe(0)
     expect(sent(daemon)).toEqual({
@@ -527,7 +527,7 @@ describe.concurrent("the log of a VM", () => {
     expect([code, stdout.replaceAll("\r\n", "\n")]).toEqual([0, "\ufffd\\x00\n\\x1b[2J€\n"])
   })
 
-  it("is followed beyond any time-out, until the VM stops", async ({ onTestFinished }) => {
+  it("is followed beyond any timeout, until the VM stops", async ({ onTestFinished }) => {
     const address = await serving((response) => {
       response.write("1\n")
       setTimeout(() => response.end("2\n"), 1500)

@@ -361,7 +361,7 @@ describe("wait", () => {
     })
 
   it.live(
-    "passes the states and the time-out on, by default 60 s",
+    "passes the states and the timeout on, by default 60 s",
     over(
       { wait },
       Effect.gen(function* () {

@@ -6,6 +6,7 @@ import * as Option from "effect/Option"
 import { maxConfigBytes, parseVmConfig, type VmConfig } from "../../domain/VmConfig.js"
 import { ExitCode } from "../../runtime/ExitCode.js"
 import { readRegularFile } from "../../runtime/RegularFile.js"
+import { expandHome } from "../../runtime/XdgDirs.js"
 import { CommandFailed } from "./CommandFailure.js"
 
 const option = (flag: string, placeholder: string, description: string) =>
@@ -40,8 +41,10 @@ const parse = (source: string, text: string): Either.Either<VmConfig, CommandFai
     return usageError(`${source}: ${problems.join("; ")}`)
   })
 
+const absolute = (path: string) => Path.resolve(expandHome(path))
+
 const readConfig = (path: string) =>
-  readRegularFile(path, maxConfigBytes).pipe(
+  readRegularFile(expandHome(path), maxConfigBytes).pipe(
     Effect.mapError(({ reason }) => usageError(`cannot read ${path}: ${reason}`)),
     Effect.map(({ text }) => text),
     Effect.tap((text) => parse(path, text))
@@ -51,7 +54,7 @@ const rootDrive = (given: string) => {
   const isReadOnly = given.endsWith(":ro")
   return {
     drive_id: "rootfs",
-    path_on_host: Path.resolve(isReadOnly ? given.slice(0, -":ro".length) : given),
+    path_on_host: absolute(isReadOnly ? given.slice(0, -":ro".length) : given),
     is_root_device: true,
     is_read_only: isReadOnly
   }
@@ -63,9 +66,9 @@ const withOptions = (config: VmConfig, given: ConfigOptions): VmConfig => {
     ...config["boot-source"],
     ...Option.match(given.kernel, {
       onNone: () => ({}),
-      onSome: (path) => ({ kernel_image_path: Path.resolve(path) })
+      onSome: (path) => ({ kernel_image_path: absolute(path) })
     }),
-    ...Option.match(given.initrd, { onNone: () => ({}), onSome: (path) => ({ initrd_path: Path.resolve(path) }) }),
+    ...Option.match(given.initrd, { onNone: () => ({}), onSome: (path) => ({ initrd_path: absolute(path) }) }),
     ...Option.match(given["boot-args"], { onNone: () => ({}), onSome: (text) => ({ boot_args: text }) })
   }
   const otherDrives = (config.drives ?? []).filter(({ is_root_device }) => !is_root_device)

@@ -3,7 +3,13 @@ import * as Options from "@effect/cli/Options"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import { VmState } from "../../domain/Vm.js"
-import { StopTimeout, WaitQuery, WaitTimeoutSeconds, waitTimeoutDefault } from "../../domain/VmRequests.js"
+import {
+  maxStopSeconds,
+  StopTimeout,
+  WaitQuery,
+  WaitTimeoutSeconds,
+  waitTimeoutDefault
+} from "../../domain/VmRequests.js"
 import { ExitCode } from "../../runtime/ExitCode.js"
 import { schemaOption } from "../runner/SchemaOption.js"
 import { CommandFailed } from "./CommandFailure.js"
@@ -17,10 +23,8 @@ export const pidText = ({ pid }: { readonly pid?: number }) => (pid === undefine
 /** Starts wait for each other, and a guest under emulation takes its time. */
 export const startSilenceSeconds = 60
 
-/** Beyond its time-out the daemon has this long to answer. */
+/** Beyond its timeout the daemon has this long to answer. */
 const graceSeconds = 5
-
-const maxStopSeconds = 600
 
 export const startCommand = Command.make("start", { vms: namesOrIds, output: outputOption }, ({ output, vms }) =>
   Effect.gen(function* () {
@@ -42,7 +46,7 @@ export const startCommand = Command.make("start", { vms: namesOrIds, output: out
 
 const stopTimeout = Options.optional(schemaOption("timeout", "S", StopTimeout, undefined, "nexusd's vm.stop_timeout"))
 
-/** How long a stop may take. Without a time-out of the command's own, the daemon's setting may be the longest one. */
+/** How long a stop may take. Without a timeout of the command's own, the daemon's setting may be the longest one. */
 const stopSilence = (timeout: Option.Option<number>) =>
   Option.match(timeout, {
     onNone: () => ({ defaultSilenceSeconds: maxStopSeconds + graceSeconds }),
@@ -104,7 +108,7 @@ export const stopCommand = Command.make(
         { sideBySide: true }
       )
     })
-).pipe(Command.withDescription("Stop VMs: ask the guest, and kill its process after the time-out"))
+).pipe(Command.withDescription("Stop VMs: ask the guest, and kill its process after the timeout"))
 
 export const restartCommand = Command.make(
   "restart",
