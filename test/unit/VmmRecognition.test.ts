@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from "node:child_process"
-import { chmodSync, copyFileSync, existsSync, mkdirSync, mkdtempSync, rmSync, unlinkSync } from "node:fs"
+import { chmodSync, copyFileSync, existsSync, mkdirSync, mkdtempSync, readlinkSync, rmSync, unlinkSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest"
@@ -11,6 +11,8 @@ import { signalKill } from "../../src/services/vmm/WatchedProcess.js"
 
 const id = "5a0d5b3e-0a57-4c2e-9c4e-2f7c39a3a1de"
 const otherId = "00000000-0000-4000-8000-000000000000"
+
+const pause = () => new Promise((resolve) => setTimeout(resolve, 5))
 
 describe("recognition of VMMs", () => {
   let folder = ""
@@ -94,15 +96,17 @@ describe("recognition of VMMs", () => {
 
   it("a dead process that its parent does not wait for is not", async () => {
     const path = executable("firecracker")
-    const child = spawn("/bin/bash", ["-c", `"$0" -c "echo; read" --id ${id} & echo $!; exec sleep 100`, path], {
-      stdio: ["pipe", "pipe", "ignore"]
-    })
-    children.add(child)
+    // `sleep` replaces the shell, and does not wait for its child.
+    const script = `exec 3<&0; "$0" -c read --id ${id} <&3 & echo $!; exec sleep 100`
+    const parent = spawn("/bin/bash", ["-c", script, path], { stdio: ["pipe", "pipe", "ignore"] })
+    children.add(parent)
     const pid = await new Promise<number>((resolve) =>
-      child.stdout.once("data", (text) => resolve(Number.parseInt(text, 10)))
+      parent.stdout.once("data", (text) => resolve(Number.parseInt(text, 10)))
     )
+    while (!readlinkSync(`/proc/${parent.pid}/exe`).endsWith("sleep")) await pause()
+    while (find(pid) === undefined) await pause()
     process.kill(pid, "SIGKILL")
-    while (hostProcess(pid) !== undefined) await new Promise((resolve) => setTimeout(resolve, 5))
+    while (hostProcess(pid) !== undefined) await pause()
     expect(() => process.kill(pid, 0)).not.toThrow()
     expect(find(pid)).toBeUndefined()
   })
@@ -124,7 +128,7 @@ describe("recognition of VMMs", () => {
     }
     expect(isRunning(found.process)).toBe(true)
     signalKill(recognition(), found)
-    while (isRunning(found.process)) await new Promise((resolve) => setTimeout(resolve, 5))
+    while (isRunning(found.process)) await pause()
     expect(recognition().isStill(found)).toBe(false)
   })
 })
