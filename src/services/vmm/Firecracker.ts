@@ -75,27 +75,34 @@ const guestStateOf = (answer: string): GuestState => {
     : "unknown"
 }
 
+/** Each effect is made when it runs: a thousand VMs wait for next to nothing. */
 const firecrackerControl = ({ apiSocket }: VmFiles): VmmControl => {
   const call = (apiCall: ApiCall) =>
     callApi(apiSocket, apiCall).pipe(Effect.interruptible, Effect.timeout(answerTimeout))
   return {
-    guestState: call(describeInstance).pipe(
-      Effect.flatMap((answer) => Effect.try(() => guestStateOf(answer))),
-      Effect.orElseSucceed((): GuestState => "unknown")
+    guestState: Effect.suspend(() =>
+      call(describeInstance).pipe(
+        Effect.flatMap((answer) => Effect.try(() => guestStateOf(answer))),
+        Effect.orElseSucceed((): GuestState => "unknown")
+      )
     ),
-    askToStop: Effect.ignore(call(sendCtrlAltDel)),
-    pause: call(pause).pipe(
-      Effect.asVoid,
-      Effect.catchTags({
-        ApiRefusal: ({ reason }) => unavailable(`Firecracker does not pause the VM: ${reason}`),
-        ApiUnreachable: ({ reason }) => unavailable(`Firecracker does not answer: ${reason}`),
-        TimeoutException: () => unavailable("Firecracker does not answer")
-      })
+    askToStop: Effect.suspend(() => Effect.ignore(call(sendCtrlAltDel))),
+    pause: Effect.suspend(() =>
+      call(pause).pipe(
+        Effect.asVoid,
+        Effect.catchTags({
+          ApiRefusal: ({ reason }) => unavailable(`Firecracker does not pause the VM: ${reason}`),
+          ApiUnreachable: ({ reason }) => unavailable(`Firecracker does not answer: ${reason}`),
+          TimeoutException: () => unavailable("Firecracker does not answer")
+        })
+      )
     ),
-    resume: call(resume).pipe(
-      Effect.as(true),
-      Effect.catchTag("ApiRefusal", () => Effect.succeed(true)),
-      Effect.orElseSucceed(() => false)
+    resume: Effect.suspend(() =>
+      call(resume).pipe(
+        Effect.as(true),
+        Effect.catchTag("ApiRefusal", () => Effect.succeed(true)),
+        Effect.orElseSucceed(() => false)
+      )
     ),
     connection: Effect.async<void>((resume) => {
       const socket = connect(apiSocket).unref().resume()

@@ -1,4 +1,4 @@
-import { lstatSync } from "node:fs"
+import { lstatSync, type Stats } from "node:fs"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
@@ -30,23 +30,20 @@ const maxTickMillis = 1_000
 const rotationRetryMillis = 30_000
 const maxVmmLogBytes = 1024 * 1024
 
+/** A log that can't be looked at is looked at again later. */
+const statsOf = (path: string): Stats | undefined => {
+  try {
+    return lstatSync(path, { throwIfNoEntry: false })
+  } catch {
+    return undefined
+  }
+}
+
 /**
  * Empties a VMM's log that is too large. Firecracker writes it without O_APPEND, so that the file becomes sparse and keeps
  * its size.
  */
-const boundVmmLog = (path: string) =>
-  Effect.ignore(
-    withFile(path, () => {
-      const stats = lstatSync(path, { throwIfNoEntry: false })
-      if (stats !== undefined && stats.blocks * 512 > maxVmmLogBytes) truncate(path)
-    })
-  )
-
-const sizeOf = (path: string) =>
-  Effect.orElseSucceed(
-    withFile(path, () => lstatSync(path, { throwIfNoEntry: false })?.size ?? 0),
-    () => 0
-  )
+const boundVmmLog = (path: string) => Effect.ignore(withFile(path, () => truncate(path)))
 
 /**
  * Keeps the logs of running VMs within bounds, for ever. `onRotated` runs while the guest is paused, as soon as its log was
@@ -75,20 +72,25 @@ export const watchLogs = (options: {
     )
 
   /** Looks less often at a log that does not grow, and before one that does can reach its limit. */
-  const look = (vm: WatchedLogs, now: number) =>
-    Effect.gen(function* () {
-      yield* boundVmmLog(vm.files.vmmLog)
-      const size = yield* sizeOf(vm.files.consoleLog)
-      if (size >= logMaxSizeBytes) {
-        vm.isRotating = true
-        yield* Effect.forkIn(rotateLog(vm), scope)
-        return
-      }
-      const elapsed = now - vm.lookedAt
-      const untilLimit = ((logMaxSizeBytes - size) * elapsed) / Math.max(0, size - vm.size)
-      const wait = Math.max(minLookMillis, Math.min(untilLimit / 2, elapsed * 2, maxLookMillis))
-      Object.assign(vm, { size, lookedAt: now, nextLookAt: now + wait })
-    })
+  const noteSize = (vm: WatchedLogs, size: number, now: number): void => {
+    const elapsed = now - vm.lookedAt
+    const untilLimit = ((logMaxSizeBytes - size) * elapsed) / Math.max(0, size - vm.size)
+    const wait = Math.max(minLookMillis, Math.min(untilLimit / 2, elapsed * 2, maxLookMillis))
+    vm.size = size
+    vm.lookedAt = now
+    vm.nextLookAt = now + wait
+  }
+
+  /** Returns what is to be done, if anything. */
+  const look = (vm: WatchedLogs, now: number): Effect.Effect<unknown> | undefined => {
+    const size = statsOf(vm.files.consoleLog)?.size ?? 0
+    if (size >= logMaxSizeBytes) {
+      vm.isRotating = true
+      return Effect.forkIn(rotateLog(vm), scope)
+    }
+    noteSize(vm, size, now)
+    return (statsOf(vm.files.vmmLog)?.blocks ?? 0) * 512 > maxVmmLogBytes ? boundVmmLog(vm.files.vmmLog) : undefined
+  }
 
   const lookAtAll = Effect.gen(function* () {
     const now = yield* Clock.currentTimeMillis
@@ -96,7 +98,8 @@ export const watchLogs = (options: {
     for (const vm of running()) {
       if (vm.isRotating) continue
       if (vm.lookedAt === 0) vm.lookedAt = now
-      if (vm.nextLookAt <= now) yield* look(vm, now)
+      const work = vm.nextLookAt <= now ? look(vm, now) : undefined
+      if (work !== undefined) yield* work
       next = Math.min(next, vm.nextLookAt)
     }
     return Math.max(next - now, minLookMillis)

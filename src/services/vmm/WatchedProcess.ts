@@ -75,14 +75,18 @@ export const watchedProcess = (
   { cancel, ended }: Watch,
   recognition: VmmRecognition
 ): VmmProcess => {
-  const resumeUntilAnswered = control.resume.pipe(
-    Effect.repeat({ until: (isAnswered) => isAnswered, schedule: Schedule.spaced("1 second") }),
-    Effect.raceFirst(ended),
-    Effect.interruptible
+  const resumeUntilAnswered = Effect.suspend(() =>
+    control.resume.pipe(
+      Effect.repeat({ until: (isAnswered) => isAnswered, schedule: Schedule.spaced("1 second") }),
+      Effect.raceFirst(ended),
+      Effect.interruptible
+    )
   )
   /** Does not wait for a VMM that does not answer now: it may pause the guest once it does. */
-  const resume = Effect.flatMap(control.resume, (isAnswered) =>
-    isAnswered ? Effect.void : Effect.asVoid(Effect.forkDaemon(resumeUntilAnswered))
+  const resume = Effect.suspend(() =>
+    Effect.flatMap(control.resume, (isAnswered) =>
+      isAnswered ? Effect.void : Effect.asVoid(Effect.forkDaemon(resumeUntilAnswered))
+    )
   )
   return {
     vmm: found.vmm,
