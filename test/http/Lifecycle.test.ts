@@ -187,6 +187,22 @@ describe("start", () => {
   }
 })
 
+describe("start and stop from a web page of another site", () => {
+  for (const call of ["start", "stop"]) {
+    it.live(
+      `are refused: ${call}`,
+      over(
+        {},
+        Effect.gen(function* () {
+          const headers = { origin: "https://evil.example" }
+          const answer = yield* send({ method: "POST", path: `/v1/vms/web/${call}`, headers })
+          expect(answer.status).toBe(403)
+        })
+      )
+    )
+  }
+})
+
 describe("stop", () => {
   const asked: Array<unknown> = []
   const stopped = { ...web, state: "stopped" }
