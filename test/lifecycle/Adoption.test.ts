@@ -255,7 +255,21 @@ describe("two nexusd on one host", () => {
     return { ...world, first, second }
   })
 
-  it.scopedLive("one stops what the other started", () =>
+  it.scopedLive("one stops what the other started, also if it has just looked for processes", () =>
+    Effect.gen(function* () {
+      const { first, second, ...world } = yield* two
+      yield* world.create("other")
+      yield* first.lifecycle.start("other")
+      expect((yield* second.lifecycle.stop("other", stopOptions)).state).toBe("stopped")
+      yield* assertTrue(world)
+      yield* first.lifecycle.start("other")
+      yield* first.kill
+      expect((yield* second.lifecycle.stop("other", stopOptions)).state).toBe("stopped")
+      yield* assertTrue(world)
+    })
+  )
+
+  it.scopedLive("one starts what the other stopped", () =>
     Effect.gen(function* () {
       const { first, second, ...world } = yield* two
       expect((yield* second.lifecycle.stop("web", stopOptions)).state).toBe("stopped")

@@ -33,7 +33,7 @@ export interface TestDaemon {
 }
 
 /** Applies `wrap` to every call of a store. */
-export const mapCalls = (store: VmStore["Type"], wrap: <A, E>(call: Effect.Effect<A, E>) => Effect.Effect<A, E>) =>
+const mapCalls = (store: VmStore["Type"], wrap: <A, E>(call: Effect.Effect<A, E>) => Effect.Effect<A, E>) =>
   VmStore.of({
     create: (params) => wrap(store.create(params)),
     list: (query) => wrap(store.list(query)),

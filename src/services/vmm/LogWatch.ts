@@ -78,7 +78,9 @@ export const watchLogs = (options: {
     const wait = Math.max(minLookMillis, Math.min(untilLimit / 2, elapsed * 2, maxLookMillis))
     vm.size = size
     vm.lookedAt = now
-    vm.nextLookAt = now + wait
+    // Idle VMs are looked at together, so that they wake nexusd once a second.
+    const next = now + wait
+    vm.nextLookAt = wait < maxTickMillis ? next : Math.ceil(next / maxTickMillis) * maxTickMillis
   }
 
   /** Returns what is to be done, if anything. */

@@ -24,7 +24,7 @@ const stopElsewhere = (
 ) =>
   Effect.gen(function* () {
     const files = yield* Effect.mapError(filesOf(own.stateFolder, id), ({ message }) => new Conflict({ message }))
-    const found = yield* scan.find(id)
+    const found = yield* scan.findNow(id)
     if (found !== undefined && run.process !== undefined && isSameProcess(found.process, run.process)) {
       yield* Effect.acquireUseRelease(vmm.attach(found, files), stop, ({ detach }) => detach)
     }

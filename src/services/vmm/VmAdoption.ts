@@ -118,12 +118,6 @@ const reconcile = (context: LifecycleContext, current: VmWithRun, found: FoundPr
     yield* storeEnd(context, current, yield* findEnd(context, run, files))
   })
 
-/** The process of a VM. One that this daemon watches is looked up anew: it may have just ended. */
-const findProcess = ({ scan, supervisor }: LifecycleContext, id: string): Effect.Effect<FoundProcess | undefined> =>
-  Effect.suspend(() =>
-    supervisor.find(id) === undefined ? scan.find(id) : Effect.map(scan.all, (processes) => processes.get(id))
-  )
-
 /**
  * Reads a record, and brings it in line with the processes of this host. With `isRunOnly` no process is looked for where the
  * record does not run.
@@ -134,13 +128,15 @@ export const reconcileOne = (
   { isRunOnly }: { readonly isRunOnly: boolean } = { isRunOnly: false }
 ): Effect.Effect<VmWithRun, Failures> =>
   Effect.gen(function* () {
-    const { host, store } = context
+    const { host, scan, store, supervisor } = context
     const current = yield* store.getWithRun(nameOrId)
     const { run, vm } = current
     if (run !== undefined && ownerOf(run, host) !== "gone") return current
     const isRunning = run !== undefined || vm.state === "running"
     if (!isRunning && isRunOnly) return current
-    const found = yield* findProcess(context, vm.id)
+    // A process that there should be, or that this daemon watched until now, is looked up anew.
+    const isExpected = isRunning || supervisor.find(vm.id) !== undefined
+    const found = yield* isExpected ? scan.findNow(vm.id) : scan.find(vm.id)
     if (!isRunning && found === undefined) return current
     yield* reconcile(context, current, found)
     return yield* store.getWithRun(vm.id)

@@ -28,7 +28,7 @@ const maxSocketPathBytes = 107
 const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/
 
 /** The folder that holds a folder for each VM. */
-export const vmsFolder = (stateFolder: string): string => join(stateFolder, "vms")
+const vmsFolder = (stateFolder: string): string => join(stateFolder, "vms")
 
 /**
  * The files of a VM. Fails for an id that is not a UUID in lower case, which could lead to another folder, and where the
