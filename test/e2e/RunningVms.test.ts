@@ -1,6 +1,8 @@
 import { existsSync, readdirSync, readFileSync, readlinkSync } from "node:fs"
+import { connect } from "node:net"
 import { join } from "node:path"
 import { describe, expect, it, type TestContext } from "vitest"
+import type { Vm } from "../../src/domain/Vm.js"
 import { startDaemon } from "../support/Daemon.js"
 import { makeHome } from "../support/Home.js"
 import { call } from "../support/HttpJson.js"
@@ -22,6 +24,18 @@ for (const { env, isUsable, name: vmm } of testVmms) {
     const daemon = await startDaemon(home, options)
     return { home, options, daemon, folder: join(home.path, "state/nexus/vms") }
   }
+
+  /** Asks a guest to stop while no nexusd runs. */
+  const askToStop = (socketPath: string) =>
+    new Promise<void>((resolve, reject) => {
+      const body = JSON.stringify({ action_type: "SendCtrlAltDel" })
+      const words =
+        vmm === "firecracker"
+          ? `PUT /actions HTTP/1.1\r\nHost: localhost\r\nContent-Length: ${body.length}\r\n\r\n${body}`
+          : '{"execute":"qmp_capabilities"}{"execute":"system_powerdown"}'
+      const socket = connect(socketPath, () => socket.write(words)).resume()
+      socket.once("error", reject).once("close", () => resolve())
+    })
 
   describe.skipIf(!isUsable)(`VMs under ${vmm}`, () => {
     it("restore and migrate refuse while a VM of the database runs, and name it", async (context) => {
@@ -97,6 +111,33 @@ for (const { env, isUsable, name: vmm } of testVmms) {
       expect(vmmProcesses(home)).toEqual([])
       expect(readdirSync(join(folder, id)).sort()).toEqual(["console.log", "database", "vmm.log"])
       await expect.poll(() => descriptors().length).toBeLessThanOrEqual(before + 2)
+    })
+
+    it("nexusd that was killed adopts those that run, and says how the others ended meanwhile", async (context) => {
+      const { daemon, home, options } = await setUp(context)
+      const guests = { runs: "guest=deaf", stopped: "", crashed: "guest=deaf", paused: "guest=deaf" }
+      const started = new Map<string, Vm>()
+      for (const [name, args] of Object.entries(guests)) {
+        await createVm(daemon, name, bootArgs(args))
+        const { body } = await call(daemon, "POST", `/v1/vms/${name}/start`)
+        started.set(name, body as Vm)
+      }
+      await daemon.stop("SIGKILL")
+      const { pid: crashed = 0 } = started.get("crashed") ?? {}
+      const { pid: paused = 0 } = started.get("paused") ?? {}
+      process.kill(crashed, "SIGKILL")
+      // It accepts connections, and answers nothing.
+      process.kill(paused, "SIGSTOP")
+      await askToStop(started.get("stopped")?.socket_path ?? "")
+      await expect.poll(() => vmmProcesses(home)).toHaveLength(2)
+      const next = await startDaemon(home, options)
+      const states = Object.fromEntries((await listVms(next)).map(({ name, state }) => [name, state]))
+      expect(states).toEqual({ runs: "running", stopped: "stopped", crashed: "crashed", paused: "running" })
+      expect((await call(next, "POST", "/v1/vms/paused/stop", { force: true })).status).toBe(200)
+      process.kill(started.get("runs")?.pid ?? 0, "SIGKILL")
+      const wait = await call(next, "GET", "/v1/vms/runs/wait?state=crashed&timeout_s=30")
+      expect(wait).toMatchObject({ status: 200, body: { state: "crashed" } })
+      expect(vmmProcesses(home)).toEqual([])
     })
 
     it("two nexusd on one database start a VM once", async (context) => {
