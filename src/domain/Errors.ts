@@ -42,6 +42,27 @@ export class Conflict extends Schema.TaggedError<Conflict>("nexus/Conflict")("Co
   }
 }
 
+/** The record is not the one that the request expects (RFC 9110, 13.1). Nothing was changed. */
+export class PreconditionFailed extends Schema.TaggedError<PreconditionFailed>("nexus/PreconditionFailed")(
+  "PreconditionFailed",
+  { message: errorMessage }
+) {
+  static changed(name: string) {
+    return new PreconditionFailed({
+      message: `VM '${name}' is not as it was when it was read: read it again, then repeat the change`
+    })
+  }
+  static missing(name: string) {
+    return new PreconditionFailed({ message: `VM '${name}' does not exist: without If-Match it is created` })
+  }
+  static exists(name: string) {
+    return new PreconditionFailed({ message: `VM '${name}' already exists: without If-None-Match it is updated` })
+  }
+  static unchanged(name: string) {
+    return new PreconditionFailed({ message: `VM '${name}' is as If-None-Match says: read it again` })
+  }
+}
+
 /** The VMM ended or refused before the guest ran; `message` has its own words. The VM's state is `failed`. */
 export class StartFailed extends Schema.TaggedError<StartFailed>("nexus/StartFailed")("StartFailed", {
   message: errorMessage

@@ -70,6 +70,16 @@ export const CreateVm = Schema.Struct({
 }).annotations({ identifier: "CreateVm", description: "A VM to create", parseOptions: strict })
 export type CreateVm = typeof CreateVm.Type
 
+const { name: _, ...replacedFields } = CreateVm.fields
+
+/** What a caller says of the VM of a given name. */
+export const ReplaceVm = Schema.Struct(replacedFields).annotations({
+  identifier: "ReplaceVm",
+  description: "A VM as it shall be: what is left out takes its default",
+  parseOptions: strict
+})
+export type ReplaceVm = typeof ReplaceVm.Type
+
 /** A change of a record: what is left out stays. */
 export const UpdateVm = Schema.Struct({
   name: ifSet(VmName),

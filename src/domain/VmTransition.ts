@@ -1,10 +1,24 @@
 import * as Either from "effect/Either"
-import { Conflict } from "./Errors.js"
-import type { UpdateVm, Vm } from "./Vm.js"
+import { Conflict, type PreconditionFailed } from "./Errors.js"
+import type { CreateVm, UpdateVm, Vm } from "./Vm.js"
 import type { HostProcess, VmChange, VmRun, VmWithRun } from "./VmRun.js"
 
 /** What a change makes of a record and its run: `undefined` leaves both as they are. */
 type Decision = Either.Either<VmChange | undefined, Conflict>
+
+/** What a caller requires of a record before it changes; `undefined` stands for a record that does not exist. */
+export type Precondition = (vm: Vm | undefined) => Either.Either<void, PreconditionFailed>
+
+export const noPrecondition: Precondition = () => Either.void
+
+/** Decides as `decide` does if the record meets the precondition. */
+export const given =
+  <Others extends ReadonlyArray<unknown>, A, E>(
+    precondition: Precondition,
+    decide: (current: VmWithRun, ...others: Others) => Either.Either<A, E>
+  ) =>
+  (current: VmWithRun, ...others: Others): Either.Either<A, E | PreconditionFailed> =>
+    Either.flatMap(precondition(current.vm), () => decide(current, ...others))
 
 /** The fields that a VM has only while it runs. */
 const noProcess = { pid: undefined, socket_path: undefined, uds_path: undefined } as const
@@ -171,6 +185,10 @@ export const update =
       return Either.right({ set, run })
     })
   }
+
+/** Applies all fields of a VM to be created but its name: a `config_json` that is left out is removed. */
+export const replace = ({ config_json, mem_size_mib, role, vcpu_count }: CreateVm) =>
+  update({ role, vcpu_count, mem_size_mib, config_json: config_json ?? null })
 
 /** Fails unless a record may be deleted. */
 export const assertDeletable = (current: VmWithRun): Either.Either<void, Conflict> =>

@@ -3,13 +3,15 @@ import * as HttpApiEndpoint from "@effect/platform/HttpApiEndpoint"
 import * as HttpApiGroup from "@effect/platform/HttpApiGroup"
 import * as HttpApiSchema from "@effect/platform/HttpApiSchema"
 import * as OpenApi from "@effect/platform/OpenApi"
+import * as Function from "effect/Function"
 import * as Schema from "effect/Schema"
 import { Health } from "../domain/Health.js"
 import { version } from "../domain/Version.js"
-import { CreateVm, UpdateVm, Vm } from "../domain/Vm.js"
+import { CreateVm, ReplaceVm, UpdateVm, Vm, VmName } from "../domain/Vm.js"
 import { VmQuery } from "../domain/VmQuery.js"
 import { LogsQuery, StopVm, WaitQuery } from "../domain/VmRequests.js"
 import { ApiErrors } from "./ApiErrors.js"
+import { Preconditions } from "./EntityTag.js"
 import { optionalBody, toDocument, withHeader, withOptionalBody } from "./OpenApiDocument.js"
 
 /**
@@ -27,6 +29,13 @@ const NameOrId = Schema.transform(Schema.String, Schema.String, {
 const vmPath = "/v1/vms/:nameOrId"
 const target = Schema.Struct({ nameOrId: NameOrId })
 
+const withLocation = withHeader(201, "Location", "The record's path")
+const withETag = (status: number) =>
+  withHeader(status, "ETag", "The record's entity tag, for If-Match and If-None-Match (RFC 9110, 8.8.3)")
+
+// `addSuccess(Vm, { status })` drops the identifier, and with it the `$ref`.
+const CreatedVm = Vm.annotations({ ...HttpApiSchema.annotations({ status: 201 }), identifier: "Vm" })
+
 const ConsoleLog = HttpApiSchema.Text({ contentType: "text/plain; charset=utf-8" }).annotations({
   description: "What the guest wrote to its serial console, byte for byte"
 })
@@ -35,12 +44,11 @@ class Vms extends HttpApiGroup.make("vms")
   .add(
     HttpApiEndpoint.post("create", "/v1/vms")
       .setPayload(CreateVm)
-      // `addSuccess(Vm, { status })` drops the identifier, and with it the `$ref`.
-      .addSuccess(Vm.annotations({ ...HttpApiSchema.annotations({ status: 201 }), identifier: "Vm" }))
+      .addSuccess(CreatedVm)
       .addError(ApiErrors.Conflict)
       .annotate(OpenApi.Summary, "Create a VM record")
       .annotate(OpenApi.Description, "Gives the VM an id and a vsock CID. Its state is `created`; nothing is started.")
-      .annotate(OpenApi.Transform, withHeader(201, "Location", "The record's path"))
+      .annotate(OpenApi.Transform, Function.flow(withLocation, withETag(201)))
   )
   .add(
     HttpApiEndpoint.get("list", "/v1/vms")
@@ -56,18 +64,25 @@ class Vms extends HttpApiGroup.make("vms")
   .add(
     HttpApiEndpoint.get("get", vmPath)
       .setPath(target)
+      .setHeaders(Preconditions)
       .addSuccess(Vm)
+      .addError(ApiErrors.NotModified)
       .addError(ApiErrors.NotFound)
+      .addError(ApiErrors.PreconditionFailed)
       .annotate(OpenApi.Summary, "Show one VM record")
       .annotate(OpenApi.Description, "An id is looked for first, then a name.")
+      .annotate(OpenApi.Transform, Function.flow(withETag(200), withETag(304)))
   )
   .add(
     HttpApiEndpoint.patch("update", vmPath)
       .setPath(target)
+      .setHeaders(Preconditions)
       .setPayload(UpdateVm)
       .addSuccess(Vm)
       .addError(ApiErrors.NotFound)
       .addError(ApiErrors.Conflict)
+      .addError(ApiErrors.PreconditionFailed)
+      .annotate(OpenApi.Transform, withETag(200))
       .annotate(OpenApi.Summary, "Change a VM record")
       .annotate(
         OpenApi.Description,
@@ -75,20 +90,41 @@ class Vms extends HttpApiGroup.make("vms")
       )
   )
   .add(
+    HttpApiEndpoint.put("replace", vmPath)
+      .setPath(Schema.Struct({ nameOrId: VmName }))
+      .setHeaders(Preconditions)
+      .setPayload(ReplaceVm)
+      .addSuccess(Vm)
+      .addSuccess(CreatedVm)
+      .addError(ApiErrors.Conflict)
+      .addError(ApiErrors.PreconditionFailed)
+      .annotate(OpenApi.Summary, "Create a VM record, or replace it")
+      .annotate(
+        OpenApi.Description,
+        "What is left out takes its default. The same request again changes nothing, so that one without an answer can be repeated. While the VM runs only its role can change. `If-None-Match: *` creates only, `If-Match: *` replaces only."
+      )
+      .annotate(OpenApi.Transform, Function.flow(withLocation, withETag(200), withETag(201)))
+  )
+  .add(
     HttpApiEndpoint.del("delete", vmPath)
       .setPath(target)
+      .setHeaders(Preconditions)
       .addSuccess(HttpApiSchema.NoContent.annotations({ description: "The record is gone" }))
       .addError(ApiErrors.NotFound)
       .addError(ApiErrors.Conflict)
+      .addError(ApiErrors.PreconditionFailed)
       .annotate(OpenApi.Summary, "Delete a VM record")
       .annotate(OpenApi.Description, "Removes the one record that GET shows, with its log, unless its VM is running.")
   )
   .add(
     HttpApiEndpoint.post("start", `${vmPath}/start`)
       .setPath(target)
+      .setHeaders(Preconditions)
       .addSuccess(Vm)
       .addError(ApiErrors.NotFound)
       .addError(ApiErrors.Conflict)
+      .addError(ApiErrors.PreconditionFailed)
+      .annotate(OpenApi.Transform, withETag(200))
       .addError(ApiErrors.StartFailed)
       .addError(ApiErrors.VmmUnavailable)
       .annotate(OpenApi.Summary, "Start a VM")
@@ -100,16 +136,18 @@ class Vms extends HttpApiGroup.make("vms")
   .add(
     HttpApiEndpoint.post("stop", `${vmPath}/stop`)
       .setPath(target)
+      .setHeaders(Preconditions)
       .setPayload(optionalBody(StopVm))
       .addSuccess(Vm)
       .addError(ApiErrors.NotFound)
       .addError(ApiErrors.Conflict)
+      .addError(ApiErrors.PreconditionFailed)
       .annotate(OpenApi.Summary, "Stop a VM")
       .annotate(
         OpenApi.Description,
         "Asks the guest, kills the VMM after the timeout, and answers once the VM has stopped. A stop that has begun runs to its end, also when the client disconnects."
       )
-      .annotate(OpenApi.Transform, withOptionalBody)
+      .annotate(OpenApi.Transform, Function.flow(withOptionalBody, withETag(200)))
   )
   .add(
     HttpApiEndpoint.get("logs", `${vmPath}/logs`)
@@ -130,6 +168,7 @@ class Vms extends HttpApiGroup.make("vms")
       .addError(ApiErrors.WaitTimeout)
       .annotate(OpenApi.Summary, "Wait until a VM is in a state")
       .annotate(OpenApi.Description, "Answers at once if it is in one of the states already.")
+      .annotate(OpenApi.Transform, withETag(200))
   )
   .addError(ApiErrors.StoreUnavailable)
   .annotate(OpenApi.Description, "Records of Firecracker microVMs") {}

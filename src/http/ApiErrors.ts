@@ -1,8 +1,10 @@
+import * as HttpApiSchema from "@effect/platform/HttpApiSchema"
 import * as Schema from "effect/Schema"
 import {
   Conflict,
   errorMessage,
   NotFound,
+  PreconditionFailed,
   StartFailed,
   StoreUnavailable,
   VmmUnavailable,
@@ -19,11 +21,18 @@ export class Degraded extends Schema.TaggedError<Degraded>("nexus/Degraded")("De
   database: Schema.optionalWith(Schema.partial(DatabaseStatus), { exact: true })
 }) {}
 
+/** The record has one of the entity tags of the request's If-None-Match (RFC 9110, 15.4.5). */
+class NotModified extends HttpApiSchema.EmptyError<NotModified>()({ tag: "NotModified", status: 304 }) {}
+
 /** Every error that Nexus sends, with its status: the one place where the two meet. */
 export const ApiErrors = {
   ...HttpErrors,
   NotFound: httpError(404, NotFound, "No VM has that name or id"),
   Conflict: httpError(409, Conflict, "The records as they stand forbid the change"),
+  NotModified: NotModified.annotations({ description: "The record has one of the entity tags" }),
+  PreconditionFailed: httpError(412, PreconditionFailed, "The record is not the one that the request expects", {
+    tagged: true
+  }),
   StoreUnavailable: httpError(503, StoreUnavailable, "The store does not answer; nothing was changed"),
   StartFailed: httpError(500, StartFailed, "The VMM ended or refused before the guest ran; the state is `failed`", {
     tagged: true

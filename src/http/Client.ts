@@ -34,6 +34,33 @@ const makeLogStream = (httpClient: HttpClient.HttpClient, baseUrl: string) =>
     )
   )
 
+type Request<Call> = Call extends (request: infer Request) => unknown ? Request : never
+type Success<Call> = Call extends (request: never) => Effect.Effect<infer Success, unknown> ? Success : never
+type Failure<Call> = Call extends (request: never) => Effect.Effect<unknown, infer Failure> ? Failure : never
+type Answered = readonly [unknown, HttpClientResponse.HttpClientResponse]
+
+type OptionalHeaders<Request> = Request extends { readonly headers: infer Headers }
+  ? Omit<Request, "headers" | "withResponse"> & { readonly headers?: Headers }
+  : never
+
+/** Derived calls of which those that take headers also go without them. */
+type WithOptionalHeaders<Calls> = {
+  readonly [Name in keyof Calls]: [Request<Calls[Name]>] extends [{ readonly headers: object }]
+    ? <WithResponse extends boolean = false>(
+        request: OptionalHeaders<Request<Calls[Name]>> & { readonly withResponse?: WithResponse }
+      ) => Effect.Effect<
+        WithResponse extends true ? Extract<Success<Calls[Name]>, Answered> : Exclude<Success<Calls[Name]>, Answered>,
+        Failure<Calls[Name]>
+      >
+    : Calls[Name]
+}
+
+/** The library's calls need `headers`, even where each of them is optional. */
+const withOptionalHeaders = <Calls extends object>(calls: Calls): WithOptionalHeaders<Calls> =>
+  Object.fromEntries(
+    Object.entries(calls).map(([name, call]) => [name, (request: object) => call({ headers: {}, ...request })])
+  ) as WithOptionalHeaders<Calls>
+
 /** A client of the daemon at `address`. Over a Unix socket, it is for the `HttpClient` to connect there. */
 const make = (address: Address, token?: string) =>
   Effect.gen(function* () {
@@ -41,8 +68,10 @@ const make = (address: Address, token?: string) =>
     const withoutToken = yield* HttpClient.HttpClient
     const httpClient =
       token === undefined ? withoutToken : HttpClient.mapRequest(withoutToken, HttpClientRequest.bearerToken(token))
+    const { vms, ...groups } = yield* HttpApiClient.makeWith(Api, { httpClient, baseUrl })
     return {
-      ...(yield* HttpApiClient.makeWith(Api, { httpClient, baseUrl })),
+      ...groups,
+      vms: withOptionalHeaders(vms),
       /** Like `vms.logs`, as a stream of bytes: for `follow`, and for bytes that are not UTF-8. */
       logStream: yield* makeLogStream(httpClient, baseUrl)
     }
@@ -65,6 +94,15 @@ export class NexusClient extends Context.Tag("nexus/NexusClient")<
     const [, cursor] = /[?&]cursor=([^&>]+)[^>]*>; *rel="next"/.exec(headers["link"] ?? "") ?? []
     return cursor === undefined ? undefined : parseCursor(cursor)
   }
+
+  /**
+   * The entity tag of the record in an answer, to change only that version of it:
+   * `client.vms.get({ path, withResponse: true })` gives both, and
+   * `client.vms.update({ path, headers: { "if-match": tag }, payload })` fails with `PreconditionFailed` if it has changed.
+   * Daemons of the step 4 plan send none.
+   */
+  static readonly entityTag = ({ headers }: HttpClientResponse.HttpClientResponse): string | undefined =>
+    headers["etag"]
 
   /** A client of the daemon at `address`, over any `HttpClient`, with the token that the daemon asks for, if any. */
   static readonly layer = (address: Address, token?: string): Layer.Layer<NexusClient, never, HttpClient.HttpClient> =>

@@ -21,7 +21,10 @@ export const withHeader =
     ...operation,
     responses: {
       ...responses,
-      [status]: { ...responses[status], headers: { [name]: { description, schema: { type: "string" } } } }
+      [status]: {
+        ...responses[status],
+        headers: { ...responses[status].headers, [name]: { description, schema: { type: "string" } } }
+      }
     }
   })
 

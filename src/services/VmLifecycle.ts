@@ -5,12 +5,14 @@ import type * as Stream from "effect/Stream"
 import type {
   Conflict,
   NotFound,
+  PreconditionFailed,
   StartFailed,
   StoreUnavailable,
   VmmUnavailable,
   WaitTimeout
 } from "../domain/Errors.js"
 import type { Vm } from "../domain/Vm.js"
+import type { Precondition } from "../domain/VmTransition.js"
 
 /** How to stop a VM. */
 export interface StopOptions {
@@ -24,6 +26,8 @@ export interface StopOptions {
  * VMs as processes: every change of a VM's state goes through here. Docs/lifecycle.md has the states.
  *
  * `start` and `stop` run to their end once the VM is claimed: interrupting the caller does not stop them.
+ *
+ * A precondition is checked in the transaction that claims the VM, begins its stop, or deletes it.
  */
 export class VmLifecycle extends Context.Tag("nexus/VmLifecycle")<
   VmLifecycle,
@@ -35,17 +39,28 @@ export class VmLifecycle extends Context.Tag("nexus/VmLifecycle")<
      * VMM ends or refuses (the state is `failed` then), and with `VmmUnavailable` if there is none.
      */
     readonly start: (
-      nameOrId: string
-    ) => Effect.Effect<Vm, NotFound | Conflict | StartFailed | VmmUnavailable | StoreUnavailable>
+      nameOrId: string,
+      precondition?: Precondition
+    ) => Effect.Effect<Vm, NotFound | Conflict | PreconditionFailed | StartFailed | VmmUnavailable | StoreUnavailable>
 
     /** Asks the guest to stop, kills the VMM after the timeout, and returns the record once it is `stopped`. */
-    readonly stop: (nameOrId: string, options: StopOptions) => Effect.Effect<Vm, NotFound | Conflict | StoreUnavailable>
+    readonly stop: (
+      nameOrId: string,
+      options: StopOptions,
+      precondition?: Precondition
+    ) => Effect.Effect<Vm, NotFound | Conflict | PreconditionFailed | StoreUnavailable>
 
     /** Makes a VM `crashed` that ran on another host, which will not come back. */
-    readonly loseHost: (nameOrId: string) => Effect.Effect<Vm, NotFound | Conflict | StoreUnavailable>
+    readonly loseHost: (
+      nameOrId: string,
+      precondition?: Precondition
+    ) => Effect.Effect<Vm, NotFound | Conflict | PreconditionFailed | StoreUnavailable>
 
     /** Deletes a record that does not run, and its folder with the log. */
-    readonly delete: (nameOrId: string) => Effect.Effect<void, NotFound | Conflict | StoreUnavailable>
+    readonly delete: (
+      nameOrId: string,
+      precondition?: Precondition
+    ) => Effect.Effect<void, NotFound | Conflict | PreconditionFailed | StoreUnavailable>
 
     /**
      * The console log of a VM, byte for byte: the last `tail` lines, empty if it never ran. With `follow` the stream goes on

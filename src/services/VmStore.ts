@@ -2,10 +2,11 @@ import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
 import type * as Either from "effect/Either"
 import type * as Stream from "effect/Stream"
-import type { Conflict, NotFound, StoreUnavailable } from "../domain/Errors.js"
+import type { Conflict, NotFound, PreconditionFailed, StoreUnavailable } from "../domain/Errors.js"
 import type { CreateVm, UpdateVm, Vm } from "../domain/Vm.js"
 import type { VmPage, VmPageQuery, VmSelection } from "../domain/VmQuery.js"
 import type { DriveIdentity, VmChange, VmWithRun } from "../domain/VmRun.js"
+import type { Precondition } from "../domain/VmTransition.js"
 
 /** A JSON array of `Vm` in UTF-8: one buffer for up to 1,000 records, else a stream of chunks of 1,000 records each. */
 export type VmListJson = Uint8Array | Stream.Stream<Uint8Array, StoreUnavailable>
@@ -16,11 +17,20 @@ export interface VmTransition {
   readonly after: VmWithRun
 }
 
+/** A record before and after a replacement; `before` is `undefined` if it was created. */
+export interface VmReplacement {
+  readonly before: Vm | undefined
+  readonly after: Vm
+}
+
 /**
  * The inventory of VM records.
  *
  * A change is atomic, and durable once its effect succeeds. Any call can fail with `StoreUnavailable`; nothing has changed
  * then, except that a change may have been made when the connection to PostgreSQL was lost before the answer.
+ *
+ * A precondition is checked in the transaction of the change, before anything else about the record. It may be called
+ * several times.
  */
 export class VmStore extends Context.Tag("nexus/VmStore")<
   VmStore,
@@ -55,10 +65,28 @@ export class VmStore extends Context.Tag("nexus/VmStore")<
      * Fails with `Conflict` when the new name is taken, while the VM is being started, and for any field but `role` while it
      * runs.
      */
-    readonly update: (nameOrId: string, update: UpdateVm) => Effect.Effect<Vm, NotFound | Conflict | StoreUnavailable>
+    readonly update: (
+      nameOrId: string,
+      update: UpdateVm,
+      precondition?: Precondition
+    ) => Effect.Effect<Vm, NotFound | Conflict | PreconditionFailed | StoreUnavailable>
+
+    /**
+     * Makes the record of that name, which is no id here, have these fields: updates it, or creates it if there is none.
+     * What changes nothing succeeds, and leaves `updated_at`.
+     *
+     * Fails with `Conflict` as `update` and `create` do.
+     */
+    readonly replace: (
+      params: CreateVm,
+      precondition?: Precondition
+    ) => Effect.Effect<VmReplacement, Conflict | PreconditionFailed | StoreUnavailable>
 
     /** Deletes the record that `get` returns. Fails with `Conflict` while the VM runs or is being started. */
-    readonly delete: (nameOrId: string) => Effect.Effect<Vm, NotFound | Conflict | StoreUnavailable>
+    readonly delete: (
+      nameOrId: string,
+      precondition?: Precondition
+    ) => Effect.Effect<Vm, NotFound | Conflict | PreconditionFailed | StoreUnavailable>
 
     /**
      * Reads the record that `get` returns with its run, and writes what `decide` makes of both, in one transaction. `decide`

@@ -4,16 +4,16 @@ import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Layer from "effect/Layer"
 import * as Ref from "effect/Ref"
-import { Conflict, NotFound } from "../domain/Errors.js"
-import { type CidRange, cidRange, newVm, type Vm } from "../domain/Vm.js"
+import { Conflict, NotFound, type PreconditionFailed } from "../domain/Errors.js"
+import { type CidRange, type CreateVm, cidRange, newVm, type Vm } from "../domain/Vm.js"
 import type { VmCursor, VmPage, VmSelection } from "../domain/VmQuery.js"
 import type { DriveIdentity, VmChange, VmWithRun } from "../domain/VmRun.js"
-import { assertDeletable, update } from "../domain/VmTransition.js"
+import { assertDeletable, given, noPrecondition, replace, update } from "../domain/VmTransition.js"
 import { withAnyCaseId } from "./AnyCaseId.js"
 import { StoreHealth } from "./StoreHealth.js"
 import { changesOf } from "./VmChanges.js"
 import { columns } from "./VmRow.js"
-import { VmStore, type VmTransition } from "./VmStore.js"
+import { type VmReplacement, VmStore, type VmTransition } from "./VmStore.js"
 
 interface Entry extends VmCursor, VmWithRun {}
 
@@ -54,6 +54,8 @@ const page = (matching: Entries, limit: number): VmPage => {
   return { vms: entries.map(({ vm }) => vm), next: entries.length < matching.length ? entries.at(-1) : undefined }
 }
 
+const nowInSeconds = Effect.map(Clock.currentTimeMillis, (millis) => Math.floor(millis / 1000))
+
 /** Keeps VM records in memory, for tests. `initial` are the first records; `cids` limits the CIDs. */
 export const layer = (options?: { readonly initial?: ReadonlyArray<Vm>; readonly cids?: CidRange }) =>
   Layer.effectContext(
@@ -72,28 +74,44 @@ export const layer = (options?: { readonly initial?: ReadonlyArray<Vm>; readonly
       const read = withAnyCaseId((nameOrId) => Effect.flatMap(Ref.get(ref), (entries) => find(entries, nameOrId)))
       const databaseId = crypto.randomUUID()
 
+      const created = (entries: Entries, params: CreateVm, now: number): Either.Either<Vm, Conflict> => {
+        if (entries.some(({ vm }) => vm.name === params.name)) return Either.left(Conflict.nameTaken(params.name))
+        const cid = nextCid(entries, options?.cids ?? cidRange)
+        return cid === undefined
+          ? Either.left(Conflict.noFreeCid())
+          : Either.right(newVm(params, crypto.randomUUID(), cid, now))
+      }
+
+      const changed = <E>(
+        entries: Entries,
+        entry: Entry,
+        decision: Either.Either<VmChange | undefined, E>,
+        now: number
+      ): Either.Either<readonly [VmTransition, Entries], E | Conflict> =>
+        Either.flatMap(decision, (change) => {
+          const before: VmWithRun = { vm: entry.vm, run: entry.run }
+          const { after } = changesOf(before, change, columns, now)
+          if (entries.some((other) => other !== entry && other.vm.name === after.vm.name)) {
+            return Either.left(Conflict.nameTaken(after.vm.name))
+          }
+          const written = entries.map((other) => (other === entry ? { ...entry, ...after } : other))
+          return Either.right([{ before, after }, written] as const)
+        })
+
       const transition = <E>(
         nameOrId: string,
         decide: (current: VmWithRun, others: ReadonlyArray<VmWithRun>) => Either.Either<VmChange | undefined, E>,
         options?: { readonly drives: ReadonlyArray<DriveIdentity> }
       ) =>
-        Effect.flatMap(Clock.currentTimeMillis, (millis) =>
+        Effect.flatMap(nowInSeconds, (now) =>
           withAnyCaseId((nameOrId) =>
             change<VmTransition, E | NotFound | Conflict>((entries) =>
-              Either.gen(function* () {
-                const entry = yield* find(entries, nameOrId)
+              Either.flatMap(find(entries, nameOrId), (entry) => {
                 const wanted = new Set(options?.drives.map(({ identity }) => identity))
                 const others = entries.filter(
                   (other) => other !== entry && other.run?.drives.some(({ identity }) => wanted.has(identity))
                 )
-                const before: VmWithRun = { vm: entry.vm, run: entry.run }
-                const decision = yield* decide(before, others)
-                const { after } = changesOf(before, decision, columns, Math.floor(millis / 1000))
-                if (entries.some((other) => other !== entry && other.vm.name === after.vm.name)) {
-                  return yield* Either.left(Conflict.nameTaken(after.vm.name))
-                }
-                const changed = entries.map((other) => (other === entry ? { ...entry, ...after } : other))
-                return [{ before, after }, changed] as const
+                return changed(entries, entry, decide({ vm: entry.vm, run: entry.run }, others), now)
               })
             )
           )(nameOrId)
@@ -101,14 +119,26 @@ export const layer = (options?: { readonly initial?: ReadonlyArray<Vm>; readonly
 
       const store = VmStore.of({
         create: (params) =>
-          Effect.flatMap(Clock.currentTimeMillis, (millis) =>
-            change<Vm, Conflict>((entries) => {
-              if (entries.some(({ vm }) => vm.name === params.name)) return Either.left(Conflict.nameTaken(params.name))
-              const cid = nextCid(entries, options?.cids ?? cidRange)
-              if (cid === undefined) return Either.left(Conflict.noFreeCid())
-              const now = Math.floor(millis / 1000)
-              const vm = newVm(params, crypto.randomUUID(), cid, now)
-              return Either.right([vm, insert(entries, vm)])
+          Effect.flatMap(nowInSeconds, (now) =>
+            change<Vm, Conflict>((entries) =>
+              Either.map(created(entries, params, now), (vm) => [vm, insert(entries, vm)] as const)
+            )
+          ),
+        replace: (params, precondition = noPrecondition) =>
+          Effect.flatMap(nowInSeconds, (now) =>
+            change<VmReplacement, Conflict | PreconditionFailed>((entries) => {
+              const entry = entries.find(({ vm }) => vm.name === params.name)
+              if (entry !== undefined) {
+                const decision = given(precondition, replace(params))(entry)
+                return Either.map(
+                  changed(entries, entry, decision, now),
+                  ([{ after, before }, written]) => [{ before: before.vm, after: after.vm }, written] as const
+                )
+              }
+              return precondition(undefined).pipe(
+                Either.flatMap(() => created(entries, params, now)),
+                Either.map((vm) => [{ before: undefined, after: vm }, insert(entries, vm)] as const)
+              )
             })
           ),
         list: (query) => Effect.map(Ref.get(ref), (entries) => page(select(entries, query), query.limit)),
@@ -123,17 +153,19 @@ export const layer = (options?: { readonly initial?: ReadonlyArray<Vm>; readonly
             .filter(({ run, vm }) => run !== undefined || vm.state === "running")
             .map(({ run, vm }) => ({ run, vm }))
         ),
-        update: (nameOrId, wanted) => Effect.map(transition(nameOrId, update(wanted)), ({ after }) => after.vm),
+        update: (nameOrId, wanted, precondition = noPrecondition) =>
+          Effect.map(transition(nameOrId, given(precondition, update(wanted))), ({ after }) => after.vm),
         transition,
-        delete: withAnyCaseId((nameOrId) =>
-          change<Vm, NotFound | Conflict>((entries) =>
-            Either.gen(function* () {
-              const entry = yield* find(entries, nameOrId)
-              yield* assertDeletable(entry)
-              return [entry.vm, entries.filter((other) => other !== entry)] as const
-            })
-          )
-        ),
+        delete: (nameOrId, precondition = noPrecondition) =>
+          withAnyCaseId((nameOrId) =>
+            change<Vm, NotFound | Conflict | PreconditionFailed>((entries) =>
+              Either.gen(function* () {
+                const entry = yield* find(entries, nameOrId)
+                yield* given(precondition, assertDeletable)(entry)
+                return [entry.vm, entries.filter((other) => other !== entry)] as const
+              })
+            )
+          )(nameOrId),
         databaseId: Effect.succeed(databaseId)
       })
 

@@ -8,8 +8,10 @@ export const withSpans = (store: VmStore["Type"]): VmStore["Type"] =>
     list: (query) => withChildSpan(store.list(query), "VmStore.list"),
     listJson: (selection) => withChildSpan(store.listJson(selection), "VmStore.listJson"),
     get: (nameOrId) => withChildSpan(store.get(nameOrId), "VmStore.get"),
-    update: (nameOrId, update) => withChildSpan(store.update(nameOrId, update), "VmStore.update"),
-    delete: (nameOrId) => withChildSpan(store.delete(nameOrId), "VmStore.delete"),
+    update: (nameOrId, update, precondition) =>
+      withChildSpan(store.update(nameOrId, update, precondition), "VmStore.update"),
+    replace: (params, precondition) => withChildSpan(store.replace(params, precondition), "VmStore.replace"),
+    delete: (nameOrId, precondition) => withChildSpan(store.delete(nameOrId, precondition), "VmStore.delete"),
     transition: (nameOrId, decide, options) =>
       withChildSpan(store.transition(nameOrId, decide, options), "VmStore.transition"),
     getWithRun: (nameOrId) => withChildSpan(store.getWithRun(nameOrId), "VmStore.getWithRun"),

@@ -1,5 +1,6 @@
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import type { Precondition } from "../../src/domain/VmTransition.js"
 import { VmLifecycle } from "../../src/services/VmLifecycle.js"
 import { VmStore } from "../../src/services/VmStore.js"
 
@@ -13,7 +14,7 @@ export const lifecycleStub = (calls: Partial<VmLifecycle["Type"]> = {}): Layer.L
       start: unexpected,
       stop: unexpected,
       loseHost: unexpected,
-      delete: (nameOrId: string) => Effect.asVoid(store.delete(nameOrId)),
+      delete: (nameOrId: string, precondition?: Precondition) => Effect.asVoid(store.delete(nameOrId, precondition)),
       logs: unexpected,
       wait: unexpected,
       ...calls

@@ -107,6 +107,7 @@ export const toCommandFailure = (
     case "NotFound":
       return failed(ExitCode.notFound, vm === undefined ? error.message : `VM "${vm}" not found`)
     case "Conflict":
+    case "PreconditionFailed":
       return failed(ExitCode.conflict, action, error.message)
     case "WaitTimeout":
       return failed(ExitCode.waitTimeout, action, error.message)
@@ -119,6 +120,8 @@ export const toCommandFailure = (
       return failed(ExitCode.failure, action, `the daemon's answer, of status ${error.response.status}, can't be read`)
     case "ParseError":
       return failed(ExitCode.failure, action, `what answers at ${formatAddress(address)} does not speak as nexusd does`)
+    case "NotModified":
+      return failed(ExitCode.failure, action, "the daemon's answer, of status 304, was not asked for")
     case "Unauthorized":
       return failed(ExitCode.failure, action, `${error.message} (NEXUS_TOKEN, or --token-file PATH)`)
     case "HttpApiDecodeError":

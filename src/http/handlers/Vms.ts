@@ -1,5 +1,7 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import type { Vm } from "../../domain/Vm.js"
 import { formatCursor, type VmCursor, type VmPageQuery } from "../../domain/VmQuery.js"
 import { logTailDefault, waitTimeoutDefault } from "../../domain/VmRequests.js"
 import { VmLifecycle } from "../../services/VmLifecycle.js"
@@ -7,6 +9,7 @@ import { VmStore } from "../../services/VmStore.js"
 import { Api } from "../Api.js"
 import * as HttpApiServer from "../server/HttpApiServer.js"
 import { HttpResponse } from "../server/HttpResponse.js"
+import { entityTag, isUnmodified, preconditionOf } from "./VmEntityTag.js"
 
 /** RFC 8288: the next page, with the parameters of this one. */
 const linkTo = ({ limit, role, state }: VmPageQuery, next: VmCursor) => {
@@ -14,6 +17,12 @@ const linkTo = ({ limit, role, state }: VmPageQuery, next: VmCursor) => {
   const query = parameters.flatMap(([name, value]) => (value === undefined ? [] : [`${name}=${value}`]))
   return { link: `</v1/vms?${query.join("&")}>; rel="next"` }
 }
+
+/** A record with its entity tag. */
+const record = (vm: Vm) => HttpResponse.value(vm, { headers: { etag: entityTag(vm) } })
+
+const createdRecord = (vm: Vm) =>
+  HttpResponse.value(vm, { status: 201, headers: { location: `/v1/vms/${vm.id}`, etag: entityTag(vm) } })
 
 const json = "application/json"
 
@@ -27,9 +36,7 @@ export const layer = HttpApiServer.group(Api, "vms", (handlers) =>
         HttpResponse.value(vms, { headers: next === undefined ? {} : linkTo(query, next) })
       )
     return handlers
-      .handle("create", ({ payload }) =>
-        Effect.map(store.create(payload), (vm) => HttpResponse.value(vm, { headers: { location: `/v1/vms/${vm.id}` } }))
-      )
+      .handle("create", ({ payload }) => Effect.map(store.create(payload), createdRecord))
       .handle("list", ({ urlParams: { limit, ...selection } }) =>
         limit === undefined
           ? Effect.map(store.listJson(selection), (list) =>
@@ -37,18 +44,36 @@ export const layer = HttpApiServer.group(Api, "vms", (handlers) =>
             )
           : listPage({ ...selection, limit })
       )
-      .handle("get", ({ path }) => store.get(path.nameOrId))
-      .handle("update", ({ path, payload }) => store.update(path.nameOrId, payload))
-      .handle("delete", ({ path }) => lifecycle.delete(path.nameOrId))
-      .handle("start", ({ path }) => lifecycle.start(path.nameOrId))
-      .handle("stop", ({ path, payload: { force = false, host_lost, timeout_s } = {} }) =>
-        host_lost
-          ? lifecycle.loseHost(path.nameOrId)
-          : lifecycle.stop(path.nameOrId, {
-              force,
-              timeout: timeout_s === undefined ? undefined : Duration.seconds(timeout_s)
-            })
+      .handle("get", ({ headers, path }) =>
+        Effect.flatMap(store.get(path.nameOrId), (vm) => {
+          const etag = entityTag(vm)
+          if (isUnmodified(headers, etag)) return Effect.succeed(HttpResponse.empty({ status: 304, headers: { etag } }))
+          const checked = preconditionOf(headers, path.nameOrId)?.(vm) ?? Either.void
+          return Either.map(checked, () => HttpResponse.value(vm, { headers: { etag } }))
+        })
       )
+      .handle("update", ({ headers, path: { nameOrId }, payload }) =>
+        Effect.map(store.update(nameOrId, payload, preconditionOf(headers, nameOrId)), record)
+      )
+      .handle("replace", ({ headers, path: { nameOrId: name }, payload }) =>
+        Effect.map(store.replace({ name, ...payload }, preconditionOf(headers, name)), ({ after, before }) =>
+          before === undefined ? createdRecord(after) : record(after)
+        )
+      )
+      .handle("delete", ({ headers, path: { nameOrId } }) =>
+        lifecycle.delete(nameOrId, preconditionOf(headers, nameOrId))
+      )
+      .handle("start", ({ headers, path: { nameOrId } }) =>
+        Effect.map(lifecycle.start(nameOrId, preconditionOf(headers, nameOrId)), record)
+      )
+      .handle("stop", ({ headers, path: { nameOrId }, payload: { force = false, host_lost, timeout_s } = {} }) => {
+        const precondition = preconditionOf(headers, nameOrId)
+        const timeout = timeout_s === undefined ? undefined : Duration.seconds(timeout_s)
+        const stopped = host_lost
+          ? lifecycle.loseHost(nameOrId, precondition)
+          : lifecycle.stop(nameOrId, { force, timeout }, precondition)
+        return Effect.map(stopped, record)
+      })
       .handle("logs", ({ path, urlParams: { follow, tail = logTailDefault } }) => {
         const isEndless = follow === "true"
         return Effect.map(lifecycle.logs(path.nameOrId, { tail, follow: isEndless }), (log) =>
@@ -58,7 +83,7 @@ export const layer = HttpApiServer.group(Api, "vms", (handlers) =>
       .handle(
         "wait",
         ({ path, urlParams: { state, timeout_s = waitTimeoutDefault } }) =>
-          lifecycle.wait(path.nameOrId, { states: state, timeout: Duration.seconds(timeout_s) }),
+          Effect.map(lifecycle.wait(path.nameOrId, { states: state, timeout: Duration.seconds(timeout_s) }), record),
         { longLived: true }
       )
   })

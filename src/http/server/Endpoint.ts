@@ -1,4 +1,5 @@
 import type * as HttpApi from "@effect/platform/HttpApi"
+import * as HttpApiSchema from "@effect/platform/HttpApiSchema"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as ParseResult from "effect/ParseResult"
@@ -70,17 +71,21 @@ const decodersOf = ({ headersSchema, pathSchema, payloadSchema, urlParamsSchema 
 /** The route of an endpoint: decodes the request by the definition's schemas and calls the handler. */
 export const toRoute = (reflected: ReflectedEndpoint, handler: EndpointHandler): Route => {
   assertSupported(reflected)
-  const { endpoint, successes } = reflected
+  const { endpoint, errors, successes } = reflected
   const decoders = decodersOf(endpoint)
   const statuses = Array.from(successes.keys())
+  // Errors without a body, such as 304, may be sent with headers.
+  const emptyErrors = Array.from(errors).flatMap(([status, { ast }]) =>
+    Option.exists(ast, HttpApiSchema.getEmptyDecodeable) ? [status] : []
+  )
   const hasBody = Array.from(successes.values()).some(({ ast }) => Option.isSome(ast))
   // The definition that types a handler is the one that decodes its request.
   const handle = handler.handle as (request: Partial<Record<Part, unknown>>) => Effect.Effect<unknown, unknown>
 
   const toResponse = (success: unknown): HttpResponse<unknown, unknown> => {
     if (!(success instanceof HttpResponse)) return hasBody ? HttpResponse.value(success) : HttpResponse.empty()
-    if (success.status === undefined || statuses.includes(success.status)) return success
-    throw new Error(`endpoint ${endpoint.name} does not declare the success ${success.status}`)
+    if (success.status === undefined || [...statuses, ...emptyErrors].includes(success.status)) return success
+    throw new Error(`endpoint ${endpoint.name} does not declare the status ${success.status}`)
   }
 
   return {

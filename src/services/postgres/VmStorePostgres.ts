@@ -1,9 +1,10 @@
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
 import * as Layer from "effect/Layer"
 import { Conflict, NotFound, StoreUnavailable } from "../../domain/Errors.js"
-import { Cid, type CidRange, cidRange, newVm, type Vm } from "../../domain/Vm.js"
-import { update } from "../../domain/VmTransition.js"
+import { Cid, type CidRange, type CreateVm, cidRange, newVm, type Vm } from "../../domain/Vm.js"
+import { given, noPrecondition, replace, update } from "../../domain/VmTransition.js"
 import { withAnyCaseId } from "../AnyCaseId.js"
 import { databaseIdKey } from "../VmRunRow.js"
 import { VmStore } from "../VmStore.js"
@@ -18,7 +19,10 @@ import * as VmTransitionPostgres from "./VmTransitionPostgres.js"
 
 const isNameTaken = violates(nameConstraint)
 
-/** Attempts of one create. An attempt fails only when another create has taken its CID, so creates make progress. */
+/**
+ * Attempts of one create or replacement. An attempt fails only when another create has taken its CID, so creates make
+ * progress, or when the record was deleted meanwhile.
+ */
 const maxAttempts = 100
 
 const locked = "pg_try_advisory_xact_lock(('vms'::regclass::oid::bigint << 32) + candidate)"
@@ -113,29 +117,49 @@ export const layer = (options?: { readonly cids?: CidRange }) =>
           Effect.zipRight(failIfNul(nameOrId), transitions.transition(nameOrId, decide, options))
         )(nameOrId)
 
+      const tooMany = new StoreUnavailable({ message: "too many VMs are created at once; try again" })
+
+      /** Creates a record; returns `undefined` if the name is taken. */
+      const create = (params: CreateVm): Effect.Effect<Vm | undefined, Conflict | StoreUnavailable> =>
+        Effect.gen(function* () {
+          const now = Math.floor((yield* Clock.currentTimeMillis) / 1000)
+          const draft = newVm(params, crypto.randomUUID(), cids.min, now)
+          for (let attempt = 1; attempt <= maxAttempts; attempt++) {
+            const [row] = yield* database
+              .execute<{ taken: boolean; alone: boolean; free: number | null; cid: number | null }>(insert(draft, cids))
+              .pipe(
+                Effect.catchIf(isNameTaken, () => Effect.succeed([])),
+                Effect.catchTag("SqlError", toUnavailable)
+              )
+            if (row === undefined || row.taken) return undefined
+            if (!row.alone) {
+              yield* database.executeOrUnavailable(awaitCreate(params.name))
+              continue
+            }
+            if (row.free === null) return yield* Conflict.noFreeCid()
+            if (row.cid !== null) return { ...draft, cid: Cid.make(row.cid) }
+          }
+          return yield* tooMany
+        })
+
       return withSpans({
         create: (params) =>
+          Effect.flatMap(create(params), (vm) =>
+            vm === undefined ? Conflict.nameTaken(params.name) : Effect.succeed(vm)
+          ),
+
+        replace: (params, precondition = noPrecondition) =>
           Effect.gen(function* () {
-            const now = Math.floor((yield* Clock.currentTimeMillis) / 1000)
-            const draft = newVm(params, crypto.randomUUID(), cids.min, now)
+            const decide = given(precondition, replace(params))
+            const creatable = precondition(undefined)
             for (let attempt = 1; attempt <= maxAttempts; attempt++) {
-              const [row] = yield* database
-                .execute<{ taken: boolean; alone: boolean; free: number | null; cid: number | null }>(
-                  insert(draft, cids)
-                )
-                .pipe(
-                  Effect.catchIf(isNameTaken, () => Conflict.nameTaken(params.name)),
-                  Effect.catchTag("SqlError", toUnavailable)
-                )
-              if (row === undefined || row.taken) return yield* Conflict.nameTaken(params.name)
-              if (!row.alone) {
-                yield* database.executeOrUnavailable(awaitCreate(params.name))
-                continue
-              }
-              if (row.free === null) return yield* Conflict.noFreeCid()
-              if (row.cid !== null) return { ...draft, cid: Cid.make(row.cid) }
+              const created = Either.isRight(creatable) ? yield* create(params) : undefined
+              if (created !== undefined) return { before: undefined, after: created }
+              const changed = yield* transitions.changeName(params.name, decide)
+              if (changed !== undefined) return { before: changed.before.vm, after: changed.after.vm }
+              yield* creatable
             }
-            return yield* new StoreUnavailable({ message: "too many VMs are created at once; try again" })
+            return yield* tooMany
           }),
 
         ...VmListPostgres.make(database),
@@ -153,11 +177,15 @@ export const layer = (options?: { readonly cids?: CidRange }) =>
 
         running: transitions.running,
 
-        update: (nameOrId, wanted) => Effect.map(transition(nameOrId, update(wanted)), ({ after }) => after.vm),
+        update: (nameOrId, wanted, precondition = noPrecondition) =>
+          Effect.map(transition(nameOrId, given(precondition, update(wanted))), ({ after }) => after.vm),
 
         transition,
 
-        delete: withAnyCaseId((nameOrId) => Effect.zipRight(failIfNul(nameOrId), transitions.remove(nameOrId))),
+        delete: (nameOrId, precondition) =>
+          withAnyCaseId((nameOrId) => Effect.zipRight(failIfNul(nameOrId), transitions.remove(nameOrId, precondition)))(
+            nameOrId
+          ),
 
         databaseId: Effect.gen(function* () {
           const [found] = yield* database.executeOrUnavailable<{ value: string }>(selectDatabaseId)

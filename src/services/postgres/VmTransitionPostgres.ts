@@ -1,10 +1,10 @@
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type * as Either from "effect/Either"
-import { Conflict, NotFound, StoreUnavailable } from "../../domain/Errors.js"
+import { Conflict, NotFound, type PreconditionFailed, StoreUnavailable } from "../../domain/Errors.js"
 import type { Vm } from "../../domain/Vm.js"
 import type { DriveIdentity, VmChange, VmWithRun } from "../../domain/VmRun.js"
-import { assertDeletable } from "../../domain/VmTransition.js"
+import { assertDeletable, given, type Precondition } from "../../domain/VmTransition.js"
 import { type Changes, changesOf } from "../VmChanges.js"
 import { toVm, type VmRow } from "../VmRow.js"
 import { decodeRun, driveText, encodeRun, isRun, runId, runKey, runValue, withRun } from "../VmRunRow.js"
@@ -28,6 +28,7 @@ const toVmWithRun = ({ run, ...row }: RowWithRun): VmWithRun => {
 }
 
 const columnList = postgresColumns.join(", ")
+const byName = "WHERE name = $1"
 const byNameOrId = "WHERE id = $1 OR name = $1 ORDER BY id = $1 DESC LIMIT 1"
 
 const selectWithRun = (nameOrId: string): Statement => ({
@@ -49,11 +50,15 @@ const selectRunning: Statement = {
 const lockDrives = "pg_advisory_xact_lock(hashtext('nexus.drives'), 'vms'::regclass::oid::bigint::bit(32)::int)"
 
 /** Locks a record until the transaction ends. Its run is read afterwards, in a snapshot that is taken with the lock. */
-const lockRecord = (nameOrId: string): Statement => ({
-  name: "lock record",
-  text: `SELECT ${columnList} FROM vms ${byNameOrId} FOR UPDATE`,
-  values: [nameOrId]
-})
+const lockStatement =
+  (name: string, where: string) =>
+  (key: string): Statement => ({
+    name,
+    text: `SELECT ${columnList} FROM vms ${where} FOR UPDATE`,
+    values: [key]
+  })
+const lockRecord = lockStatement("lock record", byNameOrId)
+const lockName = lockStatement("lock name", byName)
 
 const selectRun = (id: string): Statement => ({
   name: "run of",
@@ -105,7 +110,7 @@ const write = ({ after: { run, vm }, columns, isRunChanged }: Changes): Statemen
  * Deletes the record with that id or else that name, unless it runs. Returns it with its run. A statement's snapshot does not
  * have what was committed while it waited for the lock: `is_current` tells whether the record is the snapshot's.
  */
-const remove = (nameOrId: string): Statement => ({
+const removeStatement = (nameOrId: string): Statement => ({
   name: "remove",
   text: `
     WITH
@@ -125,23 +130,31 @@ const remove = (nameOrId: string): Statement => ({
   values: [nameOrId]
 })
 
-/** What concerns runs, of the store over PostgreSQL. */
+const deleteRecord = (id: string): Statement => ({
+  name: "delete record",
+  text: "DELETE FROM vms WHERE id = $1",
+  values: [id]
+})
+
+/** What changes or deletes a record, and what reads runs, of the store over PostgreSQL. */
 export const make = ({ executeOrUnavailable, execute, transaction }: PostgresDatabase["Type"]) => {
-  const change = <E>(
-    run: Run,
-    nameOrId: string,
-    decide: (current: VmWithRun, others: ReadonlyArray<VmWithRun>) => Either.Either<VmChange | undefined, E>,
-    drives: ReadonlyArray<DriveIdentity>
-  ) =>
+  /** Locks a record; returns it with its run, and the other VMs whose runs have one of these drives. */
+  const lock = (run: Run, statement: Statement, drives: ReadonlyArray<DriveIdentity> = []) =>
     Effect.gen(function* () {
-      const [row] = yield* run<VmRow>(lockRecord(nameOrId))
-      if (row === undefined) return yield* NotFound.vm(nameOrId)
+      const [row] = yield* run<VmRow>(statement)
+      if (row === undefined) return undefined
       const vm = toVm(row)
       const runs = yield* run<RowWithRun>(drives.length === 0 ? selectRun(vm.id) : selectRuns(vm.id, drives))
-      const before = withRun(vm, decodeRun(vm.id, runs.find(({ id }) => id === vm.id)?.run))
-      const decision = yield* decide(before, runs.filter(({ id }) => id !== vm.id).map(toVmWithRun))
+      return {
+        before: withRun(vm, decodeRun(vm.id, runs.find(({ id }) => id === vm.id)?.run)),
+        others: runs.filter(({ id }) => id !== vm.id).map(toVmWithRun)
+      }
+    })
+
+  const change = <E>(run: Run, before: VmWithRun, decision: Either.Either<VmChange | undefined, E>) =>
+    Effect.gen(function* () {
       const now = Math.floor((yield* Clock.currentTimeMillis) / 1000)
-      const changes = changesOf(before, decision, postgresColumns, now)
+      const changes = changesOf(before, yield* decision, postgresColumns, now)
       const { after } = changes
       if (after !== before) {
         const written = yield* run(write(changes)).pipe(
@@ -157,7 +170,26 @@ export const make = ({ executeOrUnavailable, execute, transaction }: PostgresDat
     decide: (current: VmWithRun, others: ReadonlyArray<VmWithRun>) => Either.Either<VmChange | undefined, E>,
     { drives }: { readonly drives: ReadonlyArray<DriveIdentity> } = { drives: [] }
   ): Effect.Effect<VmTransition, E | NotFound | Conflict | StoreUnavailable> =>
-    transaction((run) => change(run, nameOrId, decide, drives), drives.length === 0 ? undefined : lockDrives)
+    transaction(
+      (run) =>
+        Effect.gen(function* () {
+          const locked = yield* lock(run, lockRecord(nameOrId), drives)
+          if (locked === undefined) return yield* NotFound.vm(nameOrId)
+          return yield* change(run, locked.before, decide(locked.before, locked.others))
+        }),
+      drives.length === 0 ? undefined : lockDrives
+    )
+
+  /** Changes the record of a name, which is no id here; returns `undefined` if there is none. */
+  const changeName = <E>(
+    name: string,
+    decide: (current: VmWithRun) => Either.Either<VmChange | undefined, E>
+  ): Effect.Effect<VmTransition | undefined, E | Conflict | StoreUnavailable> =>
+    transaction((run) =>
+      Effect.flatMap(lock(run, lockName(name)), (locked) =>
+        locked === undefined ? Effect.succeed(undefined) : change(run, locked.before, decide(locked.before))
+      )
+    )
 
   const getWithRun = (nameOrId: string) =>
     Effect.flatMap(executeOrUnavailable<RowWithRun>(selectWithRun(nameOrId)), ([row]) =>
@@ -166,11 +198,12 @@ export const make = ({ executeOrUnavailable, execute, transaction }: PostgresDat
 
   const running = Effect.map(executeOrUnavailable<RowWithRun>(selectRunning), (rows) => rows.map(toVmWithRun))
 
+  /** Deletes in one statement. */
   const removeRecord = (nameOrId: string): Effect.Effect<Vm, NotFound | Conflict | StoreUnavailable> =>
     Effect.gen(function* () {
       for (let attempt = 1; attempt <= maxAttempts; attempt++) {
         const [row] = yield* Effect.catchAll(
-          execute<RowWithRun & { readonly is_current: boolean }>(remove(nameOrId)),
+          execute<RowWithRun & { readonly is_current: boolean }>(removeStatement(nameOrId)),
           toUnavailable
         )
         if (row === undefined) return yield* NotFound.vm(nameOrId)
@@ -183,5 +216,22 @@ export const make = ({ executeOrUnavailable, execute, transaction }: PostgresDat
       return yield* new StoreUnavailable({ message: "the VM changes all the time; try again" })
     })
 
-  return { transition, getWithRun, running, remove: removeRecord }
+  const removeGiven = (
+    nameOrId: string,
+    precondition: Precondition
+  ): Effect.Effect<Vm, NotFound | Conflict | PreconditionFailed | StoreUnavailable> =>
+    transaction((run) =>
+      Effect.gen(function* () {
+        const locked = yield* lock(run, lockRecord(nameOrId))
+        if (locked === undefined) return yield* NotFound.vm(nameOrId)
+        yield* given(precondition, assertDeletable)(locked.before)
+        yield* run(deleteRecord(locked.before.vm.id))
+        return locked.before.vm
+      })
+    )
+
+  const remove = (nameOrId: string, precondition: Precondition | undefined) =>
+    precondition === undefined ? removeRecord(nameOrId) : removeGiven(nameOrId, precondition)
+
+  return { transition, changeName, getWithRun, running, remove }
 }

@@ -4,6 +4,9 @@ import { preview } from "../../domain/Schemas.js"
 import { columns, type VmRow } from "../VmRow.js"
 import type { Query } from "./SqliteConnection.js"
 
+/** The record of a name. */
+export const selectByName = (more: string) => `SELECT ${columns.join(", ")}, ${more} FROM vms WHERE name = ?`
+
 /** The record with that id, else with that name: one index look-up, or two. */
 export const select = (more: string) => `SELECT ${columns.join(", ")}, ${more} FROM vms
   WHERE rowid = coalesce((SELECT rowid FROM vms WHERE id = ?), (SELECT rowid FROM vms WHERE name = ?))`

@@ -2,14 +2,15 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { Conflict } from "../../domain/Errors.js"
-import { Cid, type CidRange, cidRange, newVm } from "../../domain/Vm.js"
-import { update } from "../../domain/VmTransition.js"
+import { Cid, type CidRange, type CreateVm, cidRange, newVm } from "../../domain/Vm.js"
+import { given, noPrecondition, replace } from "../../domain/VmTransition.js"
 import { withAnyCaseId } from "../AnyCaseId.js"
 import { toVm, type VmRow } from "../VmRow.js"
 import { databaseIdKey } from "../VmRunRow.js"
 import { VmStore } from "../VmStore.js"
 import { withSpans } from "../VmStoreSpans.js"
 import { Database } from "./Database.js"
+import type { Run } from "./SqliteConnection.js"
 import { vmm } from "./VmJsonSqlite.js"
 import * as VmListSqlite from "./VmListSqlite.js"
 import { find, isNameTaken, select } from "./VmLookupSqlite.js"
@@ -61,21 +62,33 @@ export const layer = (options?: { readonly cids?: CidRange }) =>
       const cids = options?.cids ?? cidRange
       const insertText = insert(cids)
 
-      const transitions = VmTransitionSqlite.make(database)
+      const create = (run: Run, params: CreateVm) =>
+        Effect.gen(function* () {
+          const now = Math.floor((yield* Clock.currentTimeMillis) / 1000)
+          const vm = newVm(params, crypto.randomUUID(), cids.min, now)
+          const [inserted] = yield* run<{ cid: number }>([
+            insertText,
+            insertColumns.map((column) => vm[column] ?? null)
+          ])
+          if (inserted !== undefined) return { ...vm, cid: Cid.make(inserted.cid) }
+          const taken = yield* run([isNameTaken, [params.name]])
+          return yield* taken.length > 0 ? Conflict.nameTaken(params.name) : Conflict.noFreeCid()
+        })
 
       return withSpans({
-        create: (params) =>
+        create: (params) => database.write((run) => create(run, params)),
+
+        replace: (params, precondition = noPrecondition) =>
           database.write((run) =>
             Effect.gen(function* () {
-              const now = Math.floor((yield* Clock.currentTimeMillis) / 1000)
-              const vm = newVm(params, crypto.randomUUID(), cids.min, now)
-              const [inserted] = yield* run<{ cid: number }>([
-                insertText,
-                insertColumns.map((column) => vm[column] ?? null)
-              ])
-              if (inserted !== undefined) return { ...vm, cid: Cid.make(inserted.cid) }
-              const taken = yield* run([isNameTaken, [params.name]])
-              return yield* taken.length > 0 ? Conflict.nameTaken(params.name) : Conflict.noFreeCid()
+              const current = yield* VmTransitionSqlite.findName(run, params.name)
+              if (current !== undefined) {
+                const decision = given(precondition, replace(params))(current)
+                const { after, before } = yield* VmTransitionSqlite.change(run, current, decision)
+                return { before: before.vm, after: after.vm }
+              }
+              yield* precondition(undefined)
+              return { before: undefined, after: yield* create(run, params) }
             })
           ),
 
@@ -83,10 +96,7 @@ export const layer = (options?: { readonly cids?: CidRange }) =>
 
         get: withAnyCaseId((nameOrId) => Effect.map(find(database.read<VmRow>, selectShown, nameOrId), toVm)),
 
-        ...transitions,
-
-        update: (nameOrId, wanted) =>
-          Effect.map(transitions.transition(nameOrId, update(wanted)), ({ after }) => after.vm),
+        ...VmTransitionSqlite.make(database),
 
         databaseId: Effect.flatMap(database.read<{ value: string }>([databaseId, []]), ([found]) =>
           found === undefined

@@ -1,19 +1,21 @@
+import type { SqlError } from "@effect/sql/SqlError"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type * as Either from "effect/Either"
 import { Conflict } from "../../domain/Errors.js"
 import type { DriveIdentity, VmChange, VmWithRun } from "../../domain/VmRun.js"
-import { assertDeletable } from "../../domain/VmTransition.js"
+import { assertDeletable, given, noPrecondition, update } from "../../domain/VmTransition.js"
 import { withAnyCaseId } from "../AnyCaseId.js"
 import { type Changes, changesOf } from "../VmChanges.js"
 import { columns, toVm, type VmRow } from "../VmRow.js"
 import { decodeRun, driveText, encodeRun, isRun, runId, runKey, runValue, withRun } from "../VmRunRow.js"
-import type { VmStore } from "../VmStore.js"
+import type { VmStore, VmTransition } from "../VmStore.js"
 import type { Database } from "./Database.js"
 import type { Query, Run } from "./SqliteConnection.js"
-import { find, isNameTaken, select } from "./VmLookupSqlite.js"
+import { find, isNameTaken, select, selectByName } from "./VmLookupSqlite.js"
 
 const selectWithRun = select(`${runValue} AS run`)
+const selectNameWithRun = selectByName(`${runValue} AS run`)
 
 const runningIds = `SELECT id FROM vms WHERE state = 'running' UNION SELECT ${runId} FROM settings WHERE ${isRun}`
 const selectWithRuns = (ids: string) =>
@@ -54,15 +56,34 @@ const writeChanges = (run: Run, { after: { run: vmRun, vm }, columns, isRunChang
     yield* run(vmRun === undefined ? [deleteRun, [key]] : [writeRun, [key, encodeRun(vmRun)]])
   })
 
-/** `transition`, `delete` and what reads runs, of the store over SQLite. */
+/** The record of that name, with its run. */
+export const findName = (run: Run, name: string) =>
+  Effect.map(run<RowWithRun>([selectNameWithRun, [name]]), ([row]) =>
+    row === undefined ? undefined : toVmWithRun(row)
+  )
+
+/** Writes what `decide` makes of a record and its run. */
+export const change = <E>(
+  run: Run,
+  before: VmWithRun,
+  decision: Either.Either<VmChange | undefined, E>
+): Effect.Effect<VmTransition, E | Conflict | SqlError> =>
+  Effect.gen(function* () {
+    const now = Math.floor((yield* Clock.currentTimeMillis) / 1000)
+    const changes = changesOf(before, yield* decision, columns, now)
+    const { after } = changes
+    if (after.vm.name !== before.vm.name && (yield* run([isNameTaken, [after.vm.name]])).length > 0) {
+      return yield* Conflict.nameTaken(after.vm.name)
+    }
+    yield* writeChanges(run, changes)
+    return { before, after }
+  })
+
+/** What changes or deletes a record, and what reads runs, of the store over SQLite. */
 export const make = (
   database: Database["Type"]
-): Pick<VmStore["Type"], "transition" | "delete" | "getWithRun" | "running"> => {
-  const transition = <E>(
-    nameOrId: string,
-    decide: (current: VmWithRun, others: ReadonlyArray<VmWithRun>) => Either.Either<VmChange | undefined, E>,
-    options?: { readonly drives: ReadonlyArray<DriveIdentity> }
-  ) =>
+): Pick<VmStore["Type"], "transition" | "update" | "delete" | "getWithRun" | "running"> => {
+  const transition: VmStore["Type"]["transition"] = (nameOrId, decide, options) =>
     withAnyCaseId((nameOrId) =>
       database.write((run) =>
         Effect.gen(function* () {
@@ -70,33 +91,26 @@ export const make = (
           const drives = options?.drives ?? []
           const rows = drives.length === 0 ? [] : yield* run<RowWithRun>(selectWithDrives(drives))
           const others = rows.filter(({ id }) => id !== before.vm.id).map(toVmWithRun)
-          const change = yield* decide(before, others)
-          const now = Math.floor((yield* Clock.currentTimeMillis) / 1000)
-          const changes = changesOf(before, change, columns, now)
-          const { after } = changes
-          if (after.vm.name !== before.vm.name && (yield* run([isNameTaken, [after.vm.name]])).length > 0) {
-            return yield* Conflict.nameTaken(after.vm.name)
-          }
-          yield* writeChanges(run, changes)
-          return { before, after }
+          return yield* change(run, before, decide(before, others))
         })
       )
     )(nameOrId)
 
-  const remove = withAnyCaseId((nameOrId) =>
-    database.write((run) =>
-      Effect.gen(function* () {
-        const current = yield* findWithRun(run<RowWithRun>, nameOrId)
-        yield* assertDeletable(current)
-        yield* run([deleteRecord, [current.vm.id]])
-        return current.vm
-      })
-    )
-  )
-
   return {
     transition,
-    delete: remove,
+    update: (nameOrId, wanted, precondition = noPrecondition) =>
+      Effect.map(transition(nameOrId, given(precondition, update(wanted))), ({ after }) => after.vm),
+    delete: (nameOrId, precondition = noPrecondition) =>
+      withAnyCaseId((nameOrId) =>
+        database.write((run) =>
+          Effect.gen(function* () {
+            const current = yield* findWithRun(run<RowWithRun>, nameOrId)
+            yield* given(precondition, assertDeletable)(current)
+            yield* run([deleteRecord, [current.vm.id]])
+            return current.vm
+          })
+        )
+      )(nameOrId),
     getWithRun: withAnyCaseId((nameOrId) => findWithRun(database.read<RowWithRun>, nameOrId)),
     running: Effect.map(database.read<RowWithRun>([selectRunning, []]), (rows) => rows.map(toVmWithRun))
   }

@@ -7,13 +7,14 @@ import * as Option from "effect/Option"
 import {
   Conflict,
   type NotFound,
+  type PreconditionFailed,
   StartFailed,
   type StoreUnavailable,
   type VmmUnavailable
 } from "../../domain/Errors.js"
 import type { Vm } from "../../domain/Vm.js"
 import type { VmChange, VmRun, VmWithRun } from "../../domain/VmRun.js"
-import { abandonStart, claimStart, confirmStart } from "../../domain/VmTransition.js"
+import { abandonStart, claimStart, confirmStart, given, type Precondition } from "../../domain/VmTransition.js"
 import type { LifecycleContext } from "./LifecycleContext.js"
 import { recoverRotation } from "./LogRotation.js"
 import { planStart, type StartPlan } from "./StartPlan.js"
@@ -22,7 +23,7 @@ import { reconcileOne, startedOf } from "./VmAdoption.js"
 import { prepare } from "./VmFolder.js"
 import type { VmFiles, VmmProcess } from "./Vmm.js"
 
-type Failures = NotFound | Conflict | StartFailed | VmmUnavailable | StoreUnavailable
+type Failures = NotFound | Conflict | PreconditionFailed | StartFailed | VmmUnavailable | StoreUnavailable
 
 /** The record changed after its start was planned. */
 class PlanOutdated extends Data.TaggedError("PlanOutdated") {}
@@ -48,7 +49,7 @@ const startsAtOnce = 8
 /** Makes the function that starts a VM and returns its record once the guest runs. */
 export const makeStartVm = (
   context: LifecycleContext
-): Effect.Effect<(nameOrId: string) => Effect.Effect<Vm, Failures>> =>
+): Effect.Effect<(nameOrId: string, precondition: Precondition) => Effect.Effect<Vm, Failures>> =>
   Effect.map(Effect.makeSemaphore(startsAtOnce), (semaphore) => {
     const { databaseId, host, own, settings, store, supervisor, vmm } = context
 
@@ -119,9 +120,9 @@ export const makeStartVm = (
       })
 
     /** Claims a VM and runs it. A claim is ended here, in any case. */
-    const claimAndRun = (vm: Vm, claim: VmRun, plan: StartPlan) =>
+    const claimAndRun = (vm: Vm, claim: VmRun, plan: StartPlan, precondition: Precondition) =>
       Effect.uninterruptibleMask((restore) =>
-        store.transition(vm.id, claimPlanned(vm, claim), { drives: claim.drives }).pipe(
+        store.transition(vm.id, given(precondition, claimPlanned(vm, claim)), { drives: claim.drives }).pipe(
           // The claim may have been stored.
           Effect.tapErrorTag("StoreUnavailable", () =>
             Effect.forkIn(Effect.ignore(Effect.interruptible(untilStored(abandon(vm, claim)))), context.scope)
@@ -131,7 +132,7 @@ export const makeStartVm = (
         )
       )
 
-    const attempt = (nameOrId: string): Effect.Effect<Vm, Failures | PlanOutdated> =>
+    const attempt = (nameOrId: string, precondition: Precondition): Effect.Effect<Vm, Failures | PlanOutdated> =>
       Effect.gen(function* () {
         const current = yield* reconcileOne(context, nameOrId)
         const { vm } = current
@@ -140,16 +141,16 @@ export const makeStartVm = (
           ...{ pid_namespace: host.pidNamespace, daemon: host.daemon, drives: [] }
         })
         // A VM that runs says so, whatever its files.
-        yield* claimable(current, [])
+        yield* given(precondition, claimable)(current, [])
         const plan = yield* Effect.mapError(planStart(vm, settings, own), ({ message }) =>
           Conflict.cannotStart(vm.name, message)
         )
         const claim = yield* newClaim(plan)
-        return yield* claimAndRun(vm, claim, plan)
+        return yield* claimAndRun(vm, claim, plan, precondition)
       })
 
-    return (nameOrId) =>
-      Effect.retry(attempt(nameOrId), { while: ({ _tag }) => _tag === "PlanOutdated" }).pipe(
+    return (nameOrId, precondition) =>
+      Effect.retry(attempt(nameOrId, precondition), { while: ({ _tag }) => _tag === "PlanOutdated" }).pipe(
         Effect.catchTag("PlanOutdated", (error) => Effect.die(error))
       )
   })

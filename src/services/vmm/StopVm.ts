@@ -1,10 +1,10 @@
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as FiberRef from "effect/FiberRef"
-import { Conflict, NotFound, type StoreUnavailable } from "../../domain/Errors.js"
+import { Conflict, NotFound, type PreconditionFailed, type StoreUnavailable } from "../../domain/Errors.js"
 import type { Vm } from "../../domain/Vm.js"
 import type { VmRun } from "../../domain/VmRun.js"
-import { beginStop, endRun } from "../../domain/VmTransition.js"
+import { beginStop, endRun, given, type Precondition } from "../../domain/VmTransition.js"
 import type { StopOptions } from "../VmLifecycle.js"
 import { isSameProcess, ownerOf } from "./Host.js"
 import type { LifecycleContext } from "./LifecycleContext.js"
@@ -49,8 +49,9 @@ const stopHere = (vm: SupervisedVm, name: string, stop: (process: VmmProcess) =>
 export const stopVm = (
   context: LifecycleContext,
   nameOrId: string,
-  { force, timeout = context.settings.stopTimeout }: StopOptions
-): Effect.Effect<Vm, NotFound | Conflict | StoreUnavailable> =>
+  { force, timeout = context.settings.stopTimeout }: StopOptions,
+  precondition: Precondition
+): Effect.Effect<Vm, NotFound | Conflict | PreconditionFailed | StoreUnavailable> =>
   Effect.gen(function* () {
     const { host, store, supervisor } = context
     const { run, vm } = yield* reconcileOne(context, nameOrId, { isRunOnly: true })
@@ -59,7 +60,7 @@ export const stopVm = (
         message: `VM '${vm.name}' runs in another pid namespace of this host: ask the nexusd there`
       })
     }
-    const { after } = yield* store.transition(vm.id, beginStop(host.name))
+    const { after } = yield* store.transition(vm.id, given(precondition, beginStop(host.name)))
     if (after.run === undefined) return yield* Conflict.notRunning(vm.name)
     const supervised = supervisor.find(vm.id)
     const isHere = supervised?.runId === after.run.run_id

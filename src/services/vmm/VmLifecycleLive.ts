@@ -8,7 +8,7 @@ import * as FiberSet from "effect/FiberSet"
 import * as Layer from "effect/Layer"
 import * as Scope from "effect/Scope"
 import { NotFound, type StoreUnavailable, WaitTimeout } from "../../domain/Errors.js"
-import { loseHost } from "../../domain/VmTransition.js"
+import { given, loseHost, noPrecondition } from "../../domain/VmTransition.js"
 import { VmLifecycle } from "../VmLifecycle.js"
 import type { VmSettings } from "../VmSettings.js"
 import { VmStore } from "../VmStore.js"
@@ -95,20 +95,22 @@ const make = (settings: VmSettings, own: OwnFiles, host: Host) =>
       )
 
     return VmLifecycle.of({
-      start: (nameOrId) => detached(startVm(nameOrId)),
-      stop: (nameOrId, options) => detached(stopVm(context, nameOrId, options)),
-      loseHost: (nameOrId) =>
+      start: (nameOrId, precondition = noPrecondition) => detached(startVm(nameOrId, precondition)),
+      stop: (nameOrId, options, precondition = noPrecondition) =>
+        detached(stopVm(context, nameOrId, options, precondition)),
+      loseHost: (nameOrId, precondition = noPrecondition) =>
         Effect.gen(function* () {
-          const transition = yield* store.transition(nameOrId, loseHost(host.name, yield* nowInSeconds))
+          const decide = given(precondition, loseHost(host.name, yield* nowInSeconds))
+          const transition = yield* store.transition(nameOrId, decide)
           yield* logTransition(transition, `host ${transition.before.run?.host} was given up`)
           supervisor.changed(transition.after.vm.id)
           return transition.after.vm
         }).pipe(detached),
-      delete: (nameOrId) =>
+      delete: (nameOrId, precondition) =>
         Effect.gen(function* () {
           // A process without a run, of a record that was restored or reset.
           if (yield* hasFolder(nameOrId)) yield* reconcileOne(context, nameOrId)
-          const { id } = yield* store.delete(nameOrId)
+          const { id } = yield* store.delete(nameOrId, precondition)
           supervisor.changed(id)
           yield* removeFolder(own.stateFolder, id, databaseId)
         }).pipe(detached),
