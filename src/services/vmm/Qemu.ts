@@ -1,4 +1,4 @@
-import { existsSync, statSync } from "node:fs"
+import { existsSync, ftruncateSync, statSync } from "node:fs"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -111,15 +111,41 @@ const untilRunning = ({ files }: VmSpec, { guestState }: VmmControl) =>
     })
   )
 
+/** Why QEMU ended before its guest ran: also if it aborted, its last error. */
+const refusalOf = (exit: Exit, files: VmFiles): string => {
+  const error = readLogTail(files.vmmLog).findLast((line) => line.includes("error: "))
+  return exit.signal === null || error === undefined ? endOfExit(exit, files).reason : `${exitMessage(exit)}: ${error}`
+}
+
 /** Fails with the reason for an end before the guest ran. The guest may also have ended by itself already. */
 const assertBooted = (exit: Exit, files: VmFiles) =>
-  endOf(files).state === "stopped" ? Effect.void : failed(`QEMU ended with ${endOfExit(exit, files).reason}`)
+  endOf(files).state === "stopped" ? Effect.void : failed(`QEMU ended with ${refusalOf(exit, files)}`)
 
-const hostFor = (accel: VmSettings["accel"]): QemuHost => ({
-  accel: accel === "auto" ? (isKvmUsable() ? "kvm" : "tcg") : accel,
+const hostFor = (accel: QemuHost["accel"]): QemuHost => ({
+  accel,
   hasVhostVsock: isVhostVsockUsable(),
   isBlockDevice: (path) => statSync(path, { throwIfNoEntry: false })?.isBlockDevice() ?? false
 })
+
+/** Returns once the guest runs. On failure or interruption there is no process left. */
+const startQemu = (program: string, spec: VmSpec, accel: QemuHost["accel"], recognition: VmmRecognition) =>
+  Effect.uninterruptibleMask((restore) =>
+    Effect.gen(function* () {
+      const { files, id, initrdPath } = spec
+      // For a multiboot kernel, QEMU takes it for a list of files.
+      if (initrdPath?.includes(","))
+        return yield* failed(`QEMU takes no initrd with a comma in its path: ${initrdPath}`)
+      const child = yield* spawnVmm(program, qemuArguments(spec, hostFor(accel)), spec)
+      const found: FoundProcess = { id: id.toLowerCase(), vmm: "qemu", process: child.process }
+      const control = qemuControl(qmpClient(files.apiSocket), found, files, recognition)
+      const endedEarly = Effect.flatMap(Deferred.await(child.exit), (exit) => assertBooted(exit, files))
+      yield* restore(
+        Effect.raceFirst(Effect.interruptible(untilRunning(spec, control)), Effect.interruptible(endedEarly))
+      ).pipe(Effect.onError(() => Effect.zipRight(control.close, child.discard)))
+      const ended = Effect.map(Deferred.await(child.exit), (exit) => endOfExit(exit, files))
+      return watchedProcess(found, control, { ended, cancel: Effect.void }, recognition)
+    })
+  )
 
 /** QEMU's microvm, controlled over QMP. */
 export const qemu = (settings: Pick<VmSettings, "qemu" | "accel">, recognition: VmmRecognition): VmmDriver => ({
@@ -130,24 +156,18 @@ export const qemu = (settings: Pick<VmSettings, "qemu" | "accel">, recognition: 
       : Effect.succeed(program)
   }),
 
-  start: (program, spec) =>
-    Effect.uninterruptibleMask((restore) =>
-      Effect.gen(function* () {
-        const { files, id, initrdPath } = spec
-        // For a multiboot kernel, QEMU takes it for a list of files.
-        if (initrdPath?.includes(","))
-          return yield* failed(`QEMU takes no initrd with a comma in its path: ${initrdPath}`)
-        const child = yield* spawnVmm(program, qemuArguments(spec, hostFor(settings.accel)), spec)
-        const found: FoundProcess = { id: id.toLowerCase(), vmm: "qemu", process: child.process }
-        const control = qemuControl(qmpClient(files.apiSocket), found, files, recognition)
-        const endedEarly = Effect.flatMap(Deferred.await(child.exit), (exit) => assertBooted(exit, files))
-        yield* restore(
-          Effect.raceFirst(Effect.interruptible(untilRunning(spec, control)), Effect.interruptible(endedEarly))
-        ).pipe(Effect.onError(() => Effect.zipRight(control.close, child.discard)))
-        const ended = Effect.map(Deferred.await(child.exit), (exit) => endOfExit(exit, files))
-        return watchedProcess(found, control, { ended, cancel: Effect.void }, recognition)
-      })
-    ),
+  start: (program, spec) => {
+    const startWith = (accel: QemuHost["accel"]) => startQemu(program, spec, accel, recognition)
+    if (settings.accel !== "auto") return startWith(settings.accel)
+    if (!isKvmUsable()) return startWith("tcg")
+    // A nested KVM may lack what QEMU needs of it.
+    return Effect.catchTag(startWith("kvm"), "StartFailed", ({ message }) =>
+      Effect.logWarning(`VM '${spec.name}' is emulated, since it does not start under KVM: ${message}`).pipe(
+        Effect.zipRight(Effect.sync(() => ftruncateSync(spec.vmmLogDescriptor))),
+        Effect.zipRight(startWith("tcg"))
+      )
+    )
+  },
 
   attach: (found, files) => {
     const control = qemuControl(qmpClient(files.apiSocket), found, files, recognition)
