@@ -22,7 +22,7 @@ export class Degraded extends Schema.TaggedError<Degraded>("nexus/Degraded")("De
 }) {}
 
 /** The record has one of the entity tags of the request's If-None-Match (RFC 9110, 15.4.5). */
-class NotModified extends HttpApiSchema.EmptyError<NotModified>()({ tag: "NotModified", status: 304 }) {}
+export class NotModified extends HttpApiSchema.EmptyError<NotModified>()({ tag: "NotModified", status: 304 }) {}
 
 /** Every error that Nexus sends, with its status: the one place where the two meet. */
 export const ApiErrors = {
