@@ -11,7 +11,7 @@ import { type CidRange, CreateVm, type Vm, type VmRole } from "../../src/domain/
 import type { VmPage, VmPageQuery, VmSelection } from "../../src/domain/VmQuery.js"
 import { VmStore } from "../../src/services/VmStore.js"
 import { decodeJson, getVm, listByPages, listVms, record } from "../support/Records.js"
-import { ModelStore, type Operation, operations } from "./VmStoreModel.js"
+import { ModelStore, type Operation, operations, preconditionOf } from "./VmStoreModel.js"
 
 /** The initial records and CID range of a store under test. */
 export interface Setup {
@@ -435,20 +435,34 @@ const compareWithModel = (sequence: ReadonlyArray<Operation>) =>
           if (Either.isRight(outcome)) model.learnId(outcome.right.name, outcome.right.id)
           break
         }
+        case "replace": {
+          const outcome = yield* Effect.either(store.replace(operation.params, preconditionOf(operation.condition)))
+          const created =
+            Either.isRight(outcome) && outcome.right.before === undefined ? outcome.right.after : undefined
+          if (created !== undefined) model.learnId(created.name, created.id)
+          expect(
+            Either.match(outcome, { onLeft: (e) => e.message, onRight: ({ after }) => created?.cid ?? after })
+          ).toEqual(expected)
+          break
+        }
         case "get": {
           const outcome = yield* Effect.either(getVm(model.target(operation)))
           expect(Either.match(outcome, { onLeft: (e) => e.message, onRight: (vm) => vm })).toEqual(expected)
           break
         }
         case "update": {
-          const outcome = yield* Effect.either(store.update(model.target(operation), operation.wanted))
+          const outcome = yield* Effect.either(
+            store.update(model.target(operation), operation.wanted, preconditionOf(operation.condition))
+          )
           expect(Either.match(outcome, { onLeft: (e) => e.message, onRight: (vm) => vm })).toEqual(expected)
           break
         }
         case "delete": {
-          const outcome = yield* Effect.either(store.delete(model.target(operation)))
+          const outcome = yield* Effect.either(
+            store.delete(model.target(operation), preconditionOf(operation.condition))
+          )
           expect(Either.match(outcome, { onLeft: (e) => e.message, onRight: () => "deleted" })).toEqual(expected)
-          model.forget(operation)
+          if (Either.isRight(outcome)) model.forget(operation)
           break
         }
         case "list": {

@@ -7,6 +7,7 @@ import { parsePostgresUrl } from "../../src/services/PostgresUrl.js"
 import * as PostgresDatabase from "../../src/services/postgres/PostgresDatabase.js"
 import * as VmStorePostgres from "../../src/services/postgres/VmStorePostgres.js"
 import { hasPostgres, needsPostgres, Server } from "../support/PostgresCluster.js"
+import { vmReplaceContract } from "./VmReplaceContract.js"
 import { vmRunContract } from "./VmRunContract.js"
 import { type Setup, vmStoreContract } from "./VmStoreContract.js"
 
@@ -51,5 +52,6 @@ describe.skipIf(!hasPostgres)(`PostgreSQL${needsPostgres}`, () => {
     ).pipe(Layer.orDie)
 
   vmStoreContract("PostgreSQL", layer)
+  vmReplaceContract("PostgreSQL", layer)
   vmRunContract("PostgreSQL", layer, { hasHost: true, hasSettings: true })
 })

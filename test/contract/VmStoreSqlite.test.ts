@@ -5,6 +5,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Database from "../../src/services/sqlite/Database.js"
 import * as VmStoreSqlite from "../../src/services/sqlite/VmStoreSqlite.js"
+import { vmReplaceContract } from "./VmReplaceContract.js"
 import { vmRunContract } from "./VmRunContract.js"
 import { type Setup, vmStoreContract } from "./VmStoreContract.js"
 
@@ -29,4 +30,5 @@ const layer = (setup: Setup) =>
   ).pipe(Layer.provide(NodeContext.layer), Layer.orDie)
 
 vmStoreContract("SQLite", layer)
+vmReplaceContract("SQLite", layer)
 vmRunContract("SQLite", layer, { hasHost: false, hasSettings: true })
