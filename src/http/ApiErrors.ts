@@ -21,7 +21,11 @@ export class Degraded extends Schema.TaggedError<Degraded>("nexus/Degraded")("De
   database: Schema.optionalWith(Schema.partial(DatabaseStatus), { exact: true })
 }) {}
 
-/** The record has one of the entity tags of the request's If-None-Match (RFC 9110, 15.4.5). */
+/**
+ * The record has one of the entity tags of the request's If-None-Match (RFC 9110, 15.4.5).
+ *
+ * @public Named by the declarations of the client.
+ */
 export class NotModified extends HttpApiSchema.EmptyError<NotModified>()({ tag: "NotModified", status: 304 }) {}
 
 /** Every error that Nexus sends, with its status: the one place where the two meet. */
