@@ -33,7 +33,7 @@ export interface VmSupervisor {
   readonly forget: (vm: SupervisedVm) => void
   /** Watches a registered VM in the background until its end is stored. */
   readonly supervise: (vm: SupervisedVm) => Effect.Effect<void>
-  /** Resumes a guest that a rotation left paused, soon and in the background: a stopped VMM does not answer. */
+  /** Resumes a guest that a rotation left paused, in the background: a stopped VMM does not answer. */
   readonly resume: (vm: SupervisedVm) => Effect.Effect<void>
   readonly find: (id: string) => SupervisedVm | undefined
   readonly detachAll: Effect.Effect<void>
@@ -44,10 +44,6 @@ export interface VmSupervisor {
   readonly addReader: (id: string, reader: LogReader) => Effect.Effect<void, never, Scope.Scope>
 }
 
-/** nexusd listens first, which a thousand calls would delay by a second. */
-const resumeDelay = "1 second"
-const resumesAtOnce = 8
-
 /** Runs its fibers in `scope`. */
 export const makeSupervisor = (
   store: VmStore["Type"],
@@ -56,7 +52,6 @@ export const makeSupervisor = (
   scope: Scope.Scope
 ): Effect.Effect<VmSupervisor> => {
   const vms = new Map<string, SupervisedVm>()
-  const resumes = Effect.unsafeMakeSemaphore(resumesAtOnce)
   const readers = makeRegistry<LogReader>()
   const listeners = makeRegistry<() => void>()
   const changed = (id: string) => {
@@ -113,7 +108,7 @@ export const makeSupervisor = (
         vm.isRotating = true
         return inBackground(
           Effect.ensuring(
-            Effect.delay(resumes.withPermits(1)(vm.process.resume), resumeDelay),
+            vm.process.resume,
             Effect.sync(() => {
               vm.isRotating = false
             })
