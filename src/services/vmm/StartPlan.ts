@@ -5,6 +5,7 @@ import { parseVmConfig, type VmConfig } from "../../domain/VmConfig.js"
 import type { DriveIdentity } from "../../domain/VmRun.js"
 import type { VmSettings } from "../VmSettings.js"
 import { FileRefused } from "./FileRefused.js"
+import { assertTapsExist } from "./HostTaps.js"
 import { assertReadable, identifyDrives, type OwnFiles } from "./ImageFiles.js"
 import { filesOf } from "./VmFolder.js"
 import type { VmSpec } from "./Vmm.js"
@@ -61,13 +62,15 @@ export const planStart = (vm: Vm, settings: VmSettings, own: OwnFiles): Effect.E
     yield* assertReadable(boot.kernelPath, own)
     if (boot.initrdPath !== undefined) yield* assertReadable(boot.initrdPath, own)
     const drives = config.drives ?? []
+    const networkInterfaces = config["network-interfaces"] ?? []
+    yield* assertTapsExist(networkInterfaces)
     const { cid, id, mem_size_mib, name, vcpu_count } = vm
     return {
       spec: {
         ...{ id, name, cid, vcpu_count, mem_size_mib },
         ...boot,
         drives,
-        networkInterfaces: config["network-interfaces"] ?? [],
+        networkInterfaces,
         files
       },
       drives: yield* identifyDrives(drives, own)
