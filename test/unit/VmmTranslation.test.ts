@@ -118,8 +118,8 @@ describe("QEMU's arguments", () => {
       }
     ])
     expect(devicesOf(args)).toEqual([
-      { driver: "virtio-blk-device", drive: "drive-0" },
-      { driver: "virtio-blk-device", drive: "drive-1" }
+      { driver: "virtio-blk-device", drive: "drive-0", werror: "report", rerror: "report" },
+      { driver: "virtio-blk-device", drive: "drive-1", werror: "report", rerror: "report" }
     ])
   })
 

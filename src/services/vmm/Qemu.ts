@@ -60,14 +60,33 @@ const endOfExit = (exit: Exit, files: VmFiles): VmEnd => {
 
 const Status = Schema.Struct({ status: Schema.String })
 
-/** Other states of QEMU are kinds of pause (RunState of its QMP reference). */
-const guestStateOf = (answer: unknown): GuestState =>
-  Option.match(Schema.decodeUnknownOption(Status)(answer), {
-    onNone: () => "unknown",
-    onSome: ({ status }) => (status === "running" ? "running" : status === "prelaunch" ? "not started" : "paused")
-  })
+/** A RunState of QEMU's QMP reference. */
+const runStateOf = (answer: unknown): string | undefined =>
+  Option.getOrUndefined(Schema.decodeUnknownOption(Status)(answer))?.status
 
-const qemuControl = (qmp: QmpClient, found: FoundProcess, files: VmFiles, recognition: VmmRecognition): VmmControl => {
+/** Other states of QEMU are kinds of pause. */
+const guestStateOf = (answer: unknown): GuestState => {
+  const state = runStateOf(answer)
+  if (state === undefined) return "unknown"
+  return state === "running" ? "running" : state === "prelaunch" ? "not started" : "paused"
+}
+
+/** QEMU stops a guest that can't go on, and does not end. */
+const faults: ReadonlySet<string | undefined> = new Set(["internal-error", "guest-panicked", "io-error"])
+
+const faultMessage = (state: string | undefined, files: VmFiles): string => {
+  const logged = readLogTail(files.vmmLog).findLast((line) => line.startsWith("KVM internal error"))
+  return [`QEMU stopped the guest: ${state}`, ...(logged === undefined ? [] : [logged])].join(": ")
+}
+
+interface QemuControl extends VmmControl {
+  /** The end of a guest that was killed for a fault, else the end that is given. */
+  readonly orFault: (end: VmEnd) => VmEnd
+}
+
+const qemuControl = (found: FoundProcess, files: VmFiles, recognition: VmmRecognition): QemuControl => {
+  let fault: string | undefined
+  const qmp: QmpClient = qmpClient(files.apiSocket, () => Effect.runFork(killIfFaulted))
   // QEMU 7.2 never ends when a command comes in while it shuts down (its monitor_cleanup waits for the command).
   const killIfShutDown = Effect.sync(() => {
     if (endOf(files).state === "stopped") signalKill(recognition, found)
@@ -78,7 +97,17 @@ const qemuControl = (qmp: QmpClient, found: FoundProcess, files: VmFiles, recogn
       Effect.timeout(answerTimeout),
       Effect.tapErrorTag("TimeoutException", () => killIfShutDown)
     )
+  const killIfFaulted = execute("query-status").pipe(
+    Effect.map(runStateOf),
+    Effect.tap((state) => {
+      if (!faults.has(state)) return
+      fault = faultMessage(state, files)
+      signalKill(recognition, found)
+    }),
+    Effect.ignore
+  )
   return {
+    orFault: (end) => (fault === undefined ? end : { state: "crashed", reason: fault }),
     guestState: Effect.match(execute("query-status"), {
       onFailure: (): GuestState => "unknown",
       onSuccess: guestStateOf
@@ -112,14 +141,14 @@ const untilRunning = ({ files }: VmSpec, { guestState }: VmmControl) =>
   )
 
 /** Why QEMU ended before its guest ran: also if it aborted, its last error. */
-const refusalOf = (exit: Exit, files: VmFiles): string => {
+const refusalOf = (exit: Exit, { reason }: VmEnd, files: VmFiles): string => {
   const error = readLogTail(files.vmmLog).findLast((line) => line.includes("error: "))
-  return exit.signal === null || error === undefined ? endOfExit(exit, files).reason : `${exitMessage(exit)}: ${error}`
+  return exit.signal === null || error === undefined ? reason : `${exitMessage(exit)}: ${error}`
 }
 
 /** Fails with the reason for an end before the guest ran. The guest may also have ended by itself already. */
-const assertBooted = (exit: Exit, files: VmFiles) =>
-  endOf(files).state === "stopped" ? Effect.void : failed(`QEMU ended with ${refusalOf(exit, files)}`)
+const assertBooted = (exit: Exit, end: VmEnd, files: VmFiles) =>
+  end.state === "stopped" ? Effect.void : failed(`QEMU ended with ${refusalOf(exit, end, files)}`)
 
 const hostFor = (accel: QemuHost["accel"]): QemuHost => ({
   accel,
@@ -137,12 +166,15 @@ const startQemu = (program: string, spec: VmSpec, accel: QemuHost["accel"], reco
         return yield* failed(`QEMU takes no initrd with a comma in its path: ${initrdPath}`)
       const child = yield* spawnVmm(program, qemuArguments(spec, hostFor(accel)), spec)
       const found: FoundProcess = { id: id.toLowerCase(), vmm: "qemu", process: child.process }
-      const control = qemuControl(qmpClient(files.apiSocket), found, files, recognition)
-      const endedEarly = Effect.flatMap(Deferred.await(child.exit), (exit) => assertBooted(exit, files))
+      const control = qemuControl(found, files, recognition)
+      const endOfChild = (exit: Exit) => control.orFault(endOfExit(exit, files))
+      const endedEarly = Effect.flatMap(Deferred.await(child.exit), (exit) =>
+        assertBooted(exit, endOfChild(exit), files)
+      )
       yield* restore(
         Effect.raceFirst(Effect.interruptible(untilRunning(spec, control)), Effect.interruptible(endedEarly))
       ).pipe(Effect.onError(() => Effect.zipRight(control.close, child.discard)))
-      const ended = Effect.map(Deferred.await(child.exit), (exit) => endOfExit(exit, files))
+      const ended = Effect.map(Deferred.await(child.exit), endOfChild)
       return watchedProcess(found, control, { ended, cancel: Effect.void }, recognition)
     })
   )
@@ -170,8 +202,8 @@ export const qemu = (settings: Pick<VmSettings, "qemu" | "accel">, recognition: 
   },
 
   attach: (found, files) => {
-    const control = qemuControl(qmpClient(files.apiSocket), found, files, recognition)
-    const end = Effect.sync(() => endOf(files))
+    const control = qemuControl(found, files, recognition)
+    const end = Effect.sync(() => control.orFault(endOf(files)))
     return Effect.map(watchAdopted(found.process, control, end), (watch) =>
       watchedProcess(found, control, watch, recognition)
     )

@@ -37,7 +37,8 @@ const drive = (path: string, isReadOnly: boolean, index: number, { isBlockDevice
       file: { driver, filename: path, "read-only": isReadOnly }
     }),
     "-device",
-    JSON.stringify({ driver: "virtio-blk-device", drive: node })
+    // The guest is told of errors. By default QEMU stops it when the host's disk is full.
+    JSON.stringify({ driver: "virtio-blk-device", drive: node, werror: "report", rerror: "report" })
   ]
 }
 

@@ -13,6 +13,8 @@ export class QmpError extends Data.TaggedError("QmpError")<{
 const Message = Schema.parseJson(
   Schema.Struct({
     id: Schema.optional(Schema.Number),
+    QMP: Schema.optional(Schema.Unknown),
+    event: Schema.optional(Schema.String),
     return: Schema.optional(Schema.Unknown),
     error: Schema.optional(Schema.Struct({ desc: Schema.String }))
   })
@@ -26,10 +28,12 @@ interface Connection {
 
 const unreachable = (reason: string) => new QmpError({ reason, isUnreachable: true })
 
-const receive = ({ answers }: Connection, line: string) => {
+const receive = ({ answers }: Connection, line: string, onStop: () => void) => {
   const message = decodeMessage(line)
-  if (message._tag === "None" || message.value.id === undefined) return
-  const { error, id, return: result } = message.value
+  if (message._tag === "None") return
+  const { error, event, id, QMP: greeting, return: result } = message.value
+  if (event === "STOP" || greeting !== undefined) onStop()
+  if (id === undefined) return
   answers.get(id)?.(
     error === undefined
       ? Effect.succeed(result)
@@ -40,9 +44,10 @@ const receive = ({ answers }: Connection, line: string) => {
 
 /**
  * QEMU's monitor. It serves one connection at a time, so there is one, made when first needed and kept. It does not keep this
- * process running.
+ * process running. `onStop` runs when QEMU may have stopped the guest: at the event STOP, and at each new connection, which
+ * has missed earlier events.
  */
-export const qmpClient = (path: string) => {
+export const qmpClient = (path: string, onStop: () => void) => {
   let current: Connection | undefined
   let lastId = 0
 
@@ -54,7 +59,7 @@ export const qmpClient = (path: string) => {
     socket.on("data", (text: string) => {
       const lines = (unread + text).split("\n")
       unread = lines.pop() ?? ""
-      for (const line of lines) receive(connection, line)
+      for (const line of lines) receive(connection, line, onStop)
     })
     socket.on("error", (error) => {
       reason = error.message
