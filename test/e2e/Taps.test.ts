@@ -1,6 +1,7 @@
 import { spawnSync } from "node:child_process"
 import { existsSync, readdirSync, readFileSync } from "node:fs"
 import * as Http from "node:http"
+import { connect } from "node:net"
 import * as Effect from "effect/Effect"
 import { describe, expect, it } from "vitest"
 import { callApi } from "../../src/services/vmm/FirecrackerApi.js"
@@ -15,6 +16,16 @@ const hasTaps =
   spawnSync("unshare", ["--net", "ip", "tuntap", "add", "tap0", "mode", "tap"]).status === 0
 const needs = hasTaps ? "" : " (needs root, unshare, ip and /dev/net/tun)"
 
+/** Connects to a Unix socket, whatever the address. */
+class UnixAgent extends Http.Agent {
+  constructor(readonly socketPath: string) {
+    super()
+  }
+  override createConnection() {
+    return connect(this.socketPath)
+  }
+}
+
 /** A nexusd in a network namespace with the tap `tap0`. */
 const setUp = async (onTestFinished: AtEnd, env: Readonly<Record<string, string>>) => {
   const home = makeHome(onTestFinished)
@@ -26,7 +37,7 @@ const setUp = async (onTestFinished: AtEnd, env: Readonly<Record<string, string>
     { env: { ...env, NEXUS_API_LISTEN: `unix:${socketPath}` } }
   )
   await expect.poll(() => daemon.said.stderr, { timeout: 60_000 }).toContain("listening on")
-  const agent = new Http.Agent({ socketPath })
+  const agent = new UnixAgent(socketPath)
   const call = async (method: string, path: string, content?: object) => {
     const { status, text } = await sendRequest({ url: "http://localhost" }, method, path, { agent, content })
     return { status, body: JSON.parse(text) }
