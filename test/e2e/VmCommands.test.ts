@@ -425,6 +425,49 @@ describe.concurrent("a VM's configuration", () => {
   })
 })
 
+describe.concurrent("create --if-not-exists", () => {
+  const taken = conflict("VM name 'web' already exists")
+  const hint = "\n  Inspect it: nexusctl vm inspect web\n"
+  const exists = (vm: Vm) => `VM "web" already exists (state: ${vm.state}, CID: 3)\n${hint}`
+
+  it("creates a VM, and succeeds where one has that name", async ({ onTestFinished }) => {
+    const vm = record("web", { vcpu_count: 2 })
+    const created = await meet({ "POST /v1/vms": [201, vm] }, onTestFinished)
+    expect(await created.nexusctl("vm create web --if-not-exists")).toEqual(
+      printed(`Created VM "web" (state: created, CID: 3)\n${hint}`)
+    )
+    const { asked, nexusctl } = await meet({ "POST /v1/vms": taken, "GET /v1/vms/web": [200, vm] }, onTestFinished)
+    expect(await nexusctl("vm create web --if-not-exists --kernel /k")).toEqual(printed(exists(vm)))
+    expect(JSON.parse((await nexusctl("vm create web --if-not-exists -o json")).stdout)).toEqual(vm)
+    expect(asked.filter((call) => !call.startsWith("POST /v1/vms {"))).toEqual(["GET /v1/vms/web", "GET /v1/vms/web"])
+  })
+
+  it("fails for other conflicts, and does not take another VM for that one", async ({ onTestFinished }) => {
+    const failure = (message: string) => failed(5, `Error: cannot create VM "web"\n  ${message}\n`)
+    const full = await meet(
+      { "POST /v1/vms": conflict("no free CID"), "GET /v1/vms/web": notFound("web") },
+      onTestFinished
+    )
+    expect(await full.nexusctl("vm create web --if-not-exists")).toEqual(failure("no free CID"))
+    const other = await meet(
+      { "POST /v1/vms": conflict("no free CID"), "GET /v1/vms/web": [200, record("other", { id: "web" })] },
+      onTestFinished
+    )
+    expect(await other.nexusctl("vm create web --if-not-exists")).toEqual(failure("no free CID"))
+  })
+
+  it("starts a VM that exists, unless it runs", async ({ onTestFinished }) => {
+    const vm = stopped("web")
+    const answers = { "POST /v1/vms": taken, [`POST /v1/vms/${vm.id}/start`]: [200, running("web", 7)] } as const
+    const idle = await meet({ ...answers, "GET /v1/vms/web": [200, vm] }, onTestFinished)
+    expect(await idle.nexusctl("vm create web --if-not-exists --start")).toEqual(
+      printed(`VM "web" already exists (state: stopped, CID: 3)\nStarted VM "web" (pid: 7)\n${hint}`)
+    )
+    const busy = await meet({ ...answers, "GET /v1/vms/web": [200, running("web", 7)] }, onTestFinished)
+    expect(await busy.nexusctl("vm create web --if-not-exists --start")).toEqual(printed(exists(running("web", 7))))
+  })
+})
+
 describe.concurrent("create --start", () => {
   const vm = record("web")
 

@@ -31,6 +31,23 @@ import { pidText, startSilenceSeconds } from "./VmRunCommands.js"
 const roleWords = VmRole.literals.join(" | ")
 const stateWords = VmState.literals.join(" | ")
 
+/** Creates a VM, or finds the one that has its name. Needs no route that daemons of the step 4 plan lack. */
+const createUnlessExists = (client: NexusClient["Type"], payload: CreateVm) =>
+  client.vms.create({ payload }).pipe(
+    Effect.map((vm) => ({ vm, isNew: true })),
+    Effect.catchTag("Conflict", (conflict) =>
+      client.vms.get({ path: { nameOrId: payload.name } }).pipe(
+        Effect.catchTag("NotFound", () => conflict),
+        // An id of another program's record may be that name.
+        Effect.filterOrFail(
+          ({ name }) => name === payload.name,
+          () => conflict
+        ),
+        Effect.map((vm) => ({ vm, isNew: false }))
+      )
+    )
+  )
+
 export const createCommand = Command.make(
   "create",
   {
@@ -39,27 +56,35 @@ export const createCommand = Command.make(
     vcpu_count: schemaOption("vcpu", "N", VcpuCount, createDefaults.vcpu_count),
     mem_size_mib: schemaOption("mem", "MIB", MemSizeMib, createDefaults.mem_size_mib),
     config: configOptions,
+    isExistingTaken: Options.boolean("if-not-exists").pipe(
+      Options.withDescription("Leave a VM of that name as it is, and succeed")
+    ),
     start: Options.boolean("start").pipe(Options.withDescription("Start the VM; if that fails its record stays")),
     output: outputOption
   },
-  ({ config, output, start, ...params }) =>
+  ({ config, isExistingTaken, output, start, ...params }) =>
     Effect.gen(function* () {
       const { call } = yield* DaemonClient
       const { name } = params
       const config_json = yield* configJson(config)
-      const vm = yield* call({ action: `cannot create VM "${name}"` }, (client) =>
-        client.vms.create({ payload: CreateVm.make({ ...params, ...(config_json !== undefined && { config_json }) }) })
+      const payload = CreateVm.make({ ...params, ...(config_json !== undefined && { config_json }) })
+      const { isNew, vm } = yield* call({ action: `cannot create VM "${name}"` }, (client) =>
+        isExistingTaken
+          ? createUnlessExists(client, payload)
+          : Effect.map(client.vms.create({ payload }), (vm) => ({ vm, isNew: true }))
       )
-      if (vm.config_json !== config_json) {
+      if (isNew && vm.config_json !== config_json) {
         return yield* tooOld(
           `vm create ${firstConfigOption(config)}`,
           "It created the VM without its configuration.",
           `Delete it: nexusctl vm delete ${name} --yes`
         )
       }
-      const created = `Created VM "${vm.name}" (state: ${vm.state}, CID: ${vm.cid})`
+      const created = isNew
+        ? `Created VM "${vm.name}" (state: ${vm.state}, CID: ${vm.cid})`
+        : `VM "${vm.name}" already exists (state: ${vm.state}, CID: ${vm.cid})`
       const hint = ["", `  Inspect it: nexusctl vm inspect ${vm.name}`]
-      if (!start) return yield* print(output, vm, () => [created, ...hint])
+      if (!start || (!isNew && vm.state === "running")) return yield* print(output, vm, () => [created, ...hint])
       if (output === "text") yield* printLines([created])
       const started = yield* call(
         { action: `cannot start VM "${name}"`, vm: name, newCommand: "vm create --start" },
