@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, readFileSync, readlinkSync } from "node:fs"
+import { existsSync, readFileSync } from "node:fs"
 import { connect } from "node:net"
 import { join } from "node:path"
 import { describe, expect, it, type TestContext } from "vitest"
@@ -88,29 +88,6 @@ for (const { env, isUsable, name: vmm } of testVmms) {
       const numbers = lines.slice(0, -1).map((line) => Number(/^GUEST-LINE (\d+)$/.exec(line)?.[1]))
       expect(numbers.length).toBeGreaterThan(500)
       expect(numbers).toEqual(Array.from(numbers, (_, index) => (numbers[0] ?? Number.NaN) + index))
-    })
-
-    it("starts and stops leave no process, no socket and no descriptor", async (context) => {
-      const { daemon, folder, home } = await setUp(context)
-      const { id } = await createVm(daemon, "web", bootArgs("guest=deaf"))
-      const descriptors = () =>
-        readdirSync(`/proc/${daemon.child.pid}/fd`).flatMap((fd) => {
-          try {
-            return [readlinkSync(`/proc/${daemon.child.pid}/fd/${fd}`).replace(/:\[\d+\]/, "")]
-          } catch {
-            return []
-          }
-        })
-      const once = async () => {
-        expect((await call(daemon, "POST", "/v1/vms/web/start")).status).toBe(200)
-        expect((await call(daemon, "POST", "/v1/vms/web/stop", { force: true })).status).toBe(200)
-      }
-      await once()
-      const before = descriptors().length
-      for (let count = 0; count < 20; count++) await once()
-      expect(vmmProcesses(home)).toEqual([])
-      expect(readdirSync(join(folder, id)).sort()).toEqual(["console.log", "database", "vmm.log"])
-      await expect.poll(() => descriptors().length).toBeLessThanOrEqual(before + 2)
     })
 
     it("nexusd that was killed adopts those that run, and says how the others ended meanwhile", async (context) => {
