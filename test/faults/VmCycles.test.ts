@@ -70,7 +70,7 @@ for (const { env, isUsable, name: vmm } of testVmms) {
       await expect.poll(left, { timeout: 30_000 }).toEqual(before)
       expect(daemon.said.stderr).not.toMatch(/MaxListeners|Warning/)
       report({
-        promise: "state that was observed",
+        promise: "14. state that was observed",
         trials: `${cycles} starts and stops of one VM, its log followed (${vmm})`,
         asserted:
           "afterwards nexusd's descriptors and children, the sockets and files under its state folder are as before",

@@ -95,7 +95,7 @@ for (const { env, isUsable, name: vmm } of testVmms) {
         expect(stop).toMatchObject({ status: 200, body: { state: "stopped" } })
       expect(vmmProcesses(home)).toEqual([])
       report({
-        promise: "state that was observed",
+        promise: "15. VMs outlive nexusd",
         trials: `${count} VMs started by one burst of calls, nexusd killed (SIGKILL), then one VMM in ten killed and one in ten ended by its guest (${vmm})`,
         asserted:
           "each start answered when its own guest runs; the next nexusd shows running, crashed and stopped as they are",
