@@ -151,12 +151,15 @@ export const adopt =
     })
   }
 
-/** The VM is given up with its host, which will not come back: nothing is done to its process. */
+/**
+ * The VM is given up with its host, or with its container (pid namespace), which will not come back: nothing is done to its
+ * process. `here` is what the caller can see.
+ */
 export const loseHost =
-  (host: string, stopped_at: number) =>
+  (here: { readonly name: string; readonly pidNamespace: string }, stopped_at: number) =>
   ({ run, vm }: VmWithRun): Decision => {
     if (run === undefined) return Either.left(Conflict.notRunning(vm.name))
-    if (run.host === host) {
+    if (run.host === here.name && run.pid_namespace === here.pidNamespace) {
       return Either.left(new Conflict({ message: `VM '${vm.name}' runs on this host, which is not lost: stop it` }))
     }
     return Either.right({ set: { ...noProcess, state: "crashed", stopped_at }, run: undefined })

@@ -570,7 +570,7 @@ export const vmRunContract = (
             yield* end("db", "stopped")
             yield* remove("db")
 
-            yield* change("web", VmTransition.loseHost("here", 1))
+            yield* change("web", VmTransition.loseHost({ name: "here", pidNamespace: "pid:[1]" }, 1))
             yield* remove("web")
             expect(yield* listVms()).toEqual([])
           }),

@@ -6,6 +6,8 @@ import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import { Conflict } from "../../src/domain/Errors.js"
 import type { VmChange, VmRun, VmWithRun } from "../../src/domain/VmRun.js"
+import { notePaused } from "../../src/services/vmm/LogRotation.js"
+import { filesOf } from "../../src/services/vmm/VmFolder.js"
 import { killed } from "../../src/services/vmm/VmmMemory.js"
 import { assertTrue, bootArgs, makeWorld, stopOptions, type World } from "./LifecycleWorld.js"
 
@@ -135,10 +137,22 @@ describe("a nexusd that starts", () => {
     })
   )
 
+  it.scopedLive("leaves a guest paused that its user has paused", () =>
+    Effect.gen(function* () {
+      const world = yield* abandoned()
+      const process = world.host.running()[0] ?? expect.fail()
+      process.setPaused(true)
+      yield* world.startDaemon()
+      yield* Effect.sleep("20 millis")
+      expect(process.guest).toBe("paused")
+    })
+  )
+
   it.scopedLive("resumes a guest that a rotation left paused", () =>
     Effect.gen(function* () {
       const world = yield* abandoned()
       const process = world.host.running()[0] ?? expect.fail()
+      yield* notePaused(Either.getOrThrow(filesOf(world.stateFolder, world.id)))
       process.setPaused(true)
       yield* world.startDaemon()
       yield* Effect.repeat(
@@ -239,6 +253,18 @@ describe("a nexusd that starts", () => {
       )
       expect((yield* lifecycle.loseHost("web")).state).toBe("crashed")
       expect(world.host.running()).toHaveLength(1)
+    })
+  )
+
+  it.scopedLive("of a container that is gone: its VMs can be given up, and those of this one can't", () =>
+    Effect.gen(function* () {
+      const world = yield* abandoned()
+      const { lifecycle } = yield* world.startDaemon({ facts: { pidNamespace: "pid:[2]" } })
+      expect(yield* state(world)).toBe("running")
+      expect((yield* lifecycle.loseHost("web")).state).toBe("crashed")
+      yield* world.create("own")
+      yield* lifecycle.start("own")
+      expect(yield* Effect.flip(lifecycle.loseHost("own"))).toBeInstanceOf(Conflict)
     })
   )
 })

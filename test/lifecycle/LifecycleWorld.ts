@@ -7,6 +7,8 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
+import * as LogLevel from "effect/LogLevel"
 import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import { CreateVm, type Vm } from "../../src/domain/Vm.js"
@@ -110,6 +112,7 @@ export const makeWorld = (
         const context = yield* VmLifecycleLive.layer(settings, { stateFolder, paths: [] }, ownHost).pipe(
           Layer.provide(vmmLayer(host, memory)),
           Layer.provide(Layer.succeed(VmStore, killable(memory)((options.store ?? ((same) => same))(store)))),
+          Layer.provide(Logger.minimumLogLevel(LogLevel.None)),
           Layer.buildWithScope(scope),
           Effect.orDie
         )

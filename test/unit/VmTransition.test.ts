@@ -75,7 +75,7 @@ const steps: FastCheck.Arbitrary<Step> = oneof(
   recordOf({ vm: on, host }).map(({ host, vm }) => ({
     name: "loseHost",
     vm,
-    decide: VmTransition.loseHost(host, 9)
+    decide: VmTransition.loseHost({ name: host, pidNamespace: "pid:[1]" }, 9)
   })),
   recordOf({ vm: on, update }).map(({ update, vm }) => ({ name: "update", vm, decide: VmTransition.update(update) }))
 )
@@ -198,6 +198,7 @@ describe("VM transitions", () => {
     const starting = { vm: vm("created"), run: claimOf("run-2") }
     const running = { vm: vm("running"), run: claimOf("run-2", { phase: "running" }) }
     const idle = { vm: vm("stopped"), run: undefined }
+    const here = { name: "here", pidNamespace: "pid:[1]" }
     const elsewhere = { vm: vm("running"), run: claimOf("run-2", { phase: "running", host: "there" }) }
     expect([
       message(claim(starting, [])),
@@ -208,8 +209,8 @@ describe("VM transitions", () => {
       message(VmTransition.beginStop("here")(starting)),
       message(VmTransition.beginStop("here")(idle)),
       message(VmTransition.beginStop("here")(elsewhere)),
-      message(VmTransition.loseHost("here", 1)(running)),
-      message(VmTransition.loseHost("here", 1)(idle))
+      message(VmTransition.loseHost(here, 1)(running)),
+      message(VmTransition.loseHost(here, 1)(idle))
     ]).toEqual([
       "VM 'web' is being started",
       "VM 'web' is already running",

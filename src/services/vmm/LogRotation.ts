@@ -1,12 +1,31 @@
-import { createReadStream, createWriteStream, lstatSync, renameSync, rmSync } from "node:fs"
+import { createReadStream, createWriteStream, lstatSync, renameSync, rmSync, writeFileSync } from "node:fs"
+import { join } from "node:path"
 import { pipeline } from "node:stream/promises"
 import * as Effect from "effect/Effect"
 import { rotatedPath } from "./ConsoleLog.js"
 import { type FileRefused, toFileRefused, withFile } from "./FileRefused.js"
 import { openForReading, truncate } from "./VmFolder.js"
+import type { VmFiles } from "./Vmm.js"
 
 /** The copy, until the log is emptied. */
 const copyPath = (consoleLog: string): string => `${consoleLog}.1.unfinished`
+
+/** Stands in a VM's folder while its guest may be paused for a rotation. */
+const pausedPath = ({ folder }: VmFiles): string => join(folder, "paused")
+
+/** Whether a rotation was begun whose guest was not seen to run since. */
+export const isPausedByRotation = (files: VmFiles): boolean =>
+  lstatSync(pausedPath(files), { throwIfNoEntry: false }) !== undefined
+
+/** Notes that a guest is about to be paused, so that the next nexusd resumes it. */
+export const notePaused = (files: VmFiles): Effect.Effect<void, FileRefused> =>
+  withFile(pausedPath(files), () => {
+    if (!isPausedByRotation(files)) writeFileSync(pausedPath(files), "", { flag: "wx", mode: 0o600 })
+  })
+
+/** Notes that a guest runs. */
+export const noteResumed = (files: VmFiles): Effect.Effect<void> =>
+  Effect.ignore(withFile(pausedPath(files), () => rmSync(pausedPath(files), { force: true })))
 
 /** Copies a log into a new file. */
 const copy = (from: string, to: string): Effect.Effect<void, FileRefused> =>

@@ -4,7 +4,7 @@ import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import { minRotationMillis } from "./ConsoleLog.js"
 import { withFile } from "./FileRefused.js"
-import { rotate } from "./LogRotation.js"
+import { notePaused, noteResumed, rotate } from "./LogRotation.js"
 import { truncate } from "./VmFolder.js"
 import type { VmFiles, VmmProcess } from "./Vmm.js"
 
@@ -45,6 +45,10 @@ const statsOf = (path: string): Stats | undefined => {
  */
 const boundVmmLog = (path: string) => Effect.ignore(withFile(path, () => truncate(path)))
 
+/** A guest whose VMM does not answer may be paused for longer. */
+export const noteIfResumed = ({ files, process }: WatchedLogs): Effect.Effect<void> =>
+  Effect.flatMap(process.guestState, (state) => (state === "running" ? noteResumed(files) : Effect.void))
+
 /**
  * Keeps the logs of running VMs within bounds, for ever. `onRotated` runs while the guest is paused, as soon as its log was
  * emptied.
@@ -58,7 +62,9 @@ export const watchLogs = (options: {
   const { logMaxSizeBytes, onRotated, running, scope } = options
 
   const rotateLog = (vm: WatchedLogs) =>
-    vm.process.whilePaused(rotate(vm.files.consoleLog, () => onRotated(vm.id))).pipe(
+    notePaused(vm.files).pipe(
+      Effect.zipRight(vm.process.whilePaused(rotate(vm.files.consoleLog, () => onRotated(vm.id)))),
+      Effect.ensuring(noteIfResumed(vm)),
       Effect.matchEffect({
         onSuccess: () => Effect.succeed(minRotationMillis),
         onFailure: ({ message }) =>

@@ -57,7 +57,9 @@ export const stopVm = (
     const { run, vm } = yield* reconcileOne(context, nameOrId, { isRunOnly: true })
     if (run !== undefined && run.host === host.name && ownerOf(run, host) === "hidden") {
       return yield* new Conflict({
-        message: `VM '${vm.name}' runs in another pid namespace of this host: ask the nexusd there`
+        message:
+          `VM '${vm.name}' runs in another pid namespace (a container) of this host: ask the nexusd there, ` +
+          "or stop it with host_lost if that one will not come back"
       })
     }
     const { after } = yield* store.transition(vm.id, given(precondition, beginStop(host.name)))

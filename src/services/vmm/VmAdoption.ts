@@ -7,7 +7,7 @@ import type { VmRun, VmWithRun } from "../../domain/VmRun.js"
 import { adopt, endRun, endWithoutRun, type Started } from "../../domain/VmTransition.js"
 import { ownerOf } from "./Host.js"
 import type { LifecycleContext } from "./LifecycleContext.js"
-import { recoverRotation } from "./LogRotation.js"
+import { isPausedByRotation, recoverRotation } from "./LogRotation.js"
 import type { ProcessesById } from "./ProcessScan.js"
 import { drivesOf } from "./StartPlan.js"
 import { stopProcess } from "./StopProcess.js"
@@ -77,7 +77,7 @@ const adoptProcess = (context: LifecycleContext, { run, vm }: VmWithRun, found: 
     )
     const transition = yield* Effect.onError(store.transition(vm.id, adopt(run, adopted, started)), () => undo)
     if (transition.after.run?.run_id !== adopted.run_id) return yield* undo
-    yield* supervisor.resume(supervised)
+    if (isPausedByRotation(files)) yield* supervisor.resume(supervised)
     yield* supervisor.supervise(supervised)
     yield* logTransition(transition, `found running as process ${found.process.pid}`)
     supervisor.changed(vm.id)

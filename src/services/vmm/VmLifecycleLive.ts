@@ -100,7 +100,7 @@ const make = (settings: VmSettings, own: OwnFiles, host: Host) =>
         detached(stopVm(context, nameOrId, options, precondition)),
       loseHost: (nameOrId, precondition = noPrecondition) =>
         Effect.gen(function* () {
-          const decide = given(precondition, loseHost(host.name, yield* nowInSeconds))
+          const decide = given(precondition, loseHost(host, yield* nowInSeconds))
           const transition = yield* store.transition(nameOrId, decide)
           yield* logTransition(transition, `host ${transition.before.run?.host} was given up`)
           supervisor.changed(transition.after.vm.id)

@@ -8,7 +8,7 @@ import type { Vm } from "../../domain/Vm.js"
 import { endRun } from "../../domain/VmTransition.js"
 import type { VmStore } from "../VmStore.js"
 import type { LogReader } from "./ConsoleLog.js"
-import { unwatched, type WatchedLogs, watchLogs } from "./LogWatch.js"
+import { noteIfResumed, unwatched, type WatchedLogs, watchLogs } from "./LogWatch.js"
 import { makeRegistry } from "./ScopedRegistry.js"
 import { logTransition, nowInSeconds, untilStored } from "./StoredTransition.js"
 import { tidy } from "./VmFolder.js"
@@ -108,7 +108,7 @@ export const makeSupervisor = (
         vm.isRotating = true
         return inBackground(
           Effect.ensuring(
-            vm.process.resume,
+            Effect.zipRight(vm.process.resume, noteIfResumed(vm)),
             Effect.sync(() => {
               vm.isRotating = false
             })
