@@ -4,6 +4,7 @@ import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as LogLevel from "effect/LogLevel"
 import { backupCommand, checkCommand, restoreCommand } from "./cli/nexusd/FileCommands.js"
+import { installCommand, uninstallCommand } from "./cli/nexusd/InstallCommand.js"
 import { migrateCommand } from "./cli/nexusd/MigrateCommand.js"
 import { nexusd, settingsOf } from "./cli/nexusd/RootCommand.js"
 import { tokenCommand } from "./cli/nexusd/TokenCommand.js"
@@ -91,7 +92,15 @@ process.on("SIGUSR1", () => {})
 
 const command = nexusd.pipe(
   Command.withHandler((given) => Effect.flatMap(settingsOf(given), (config) => daemon(config))),
-  withSubcommands([backupCommand, restoreCommand, checkCommand, migrateCommand, tokenCommand])
+  withSubcommands([
+    backupCommand,
+    restoreCommand,
+    checkCommand,
+    migrateCommand,
+    tokenCommand,
+    installCommand,
+    uninstallCommand
+  ])
 )
 
 main({
