@@ -2,12 +2,36 @@ import * as Schema from "effect/Schema"
 import { boundedIntFromText, preview, strict } from "./Schemas.js"
 import { type Vm, VmRole, VmState } from "./Vm.js"
 
+/** How a VM's name begins. Names of other daemons' records may hold any character but NUL. */
+export const NamePrefix = Schema.String.pipe(
+  Schema.filter((text) => text.length >= 1 && text.length <= 255 && !text.includes("\0"), {
+    message: ({ actual }) => `expected the beginning of a name, 1 to 255 characters, got ${preview(actual)}`,
+    description: "How the names begin",
+    jsonSchema: { type: "string", minLength: 1, maxLength: 255 }
+  })
+)
+
 /** Which records a list holds; a field that is not set does not filter. */
 export const VmFilter = Schema.Struct({
   role: Schema.optionalWith(VmRole, { exact: true }),
-  state: Schema.optionalWith(VmState, { exact: true })
+  state: Schema.optionalWith(VmState, { exact: true }),
+  name_prefix: Schema.optionalWith(NamePrefix, { exact: true })
 }).annotations({ parseOptions: strict })
 export type VmFilter = typeof VmFilter.Type
+
+/**
+ * The names that begin with `prefix`, in the order of code points, which is that of UTF-8 bytes: from `prefix` to before
+ * `end`, or without end.
+ */
+export const prefixRange = (prefix: string): { readonly start: string; readonly end: string | undefined } => {
+  const points = Array.from(prefix, (character) => character.codePointAt(0) ?? 0)
+  while (points.at(-1) === 0x10ffff) points.pop()
+  const last = points.pop()
+  if (last === undefined) return { start: prefix, end: undefined }
+  // Surrogates are no characters.
+  const next = last === 0xd7ff ? 0xe000 : last + 1
+  return { start: prefix, end: String.fromCodePoint(...points, next) }
+}
 
 /** A record's place in a list: newest first, by `created_at`, then by the order in which records were inserted. */
 export interface VmCursor {

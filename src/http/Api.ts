@@ -55,7 +55,10 @@ class Vms extends HttpApiGroup.make("vms")
       .setUrlParams(VmQuery)
       .addSuccess(Schema.Array(Vm).annotations({ description: "The records, newest first" }))
       .annotate(OpenApi.Summary, "List VM records")
-      .annotate(OpenApi.Description, "Newest first, all of them or those of one role, one state, or both.")
+      .annotate(
+        OpenApi.Description,
+        "Newest first, all of them, or those of a role, of a state, and with names that begin with `name_prefix`."
+      )
       .annotate(
         OpenApi.Transform,
         withHeader(200, "Link", 'The next page, where a limit left records out: `<…>; rel="next"` (RFC 8288)')

@@ -43,9 +43,10 @@ const nextCid = (entries: Entries, range: CidRange): number | undefined => {
 
 const newestFirst = (a: VmCursor, b: VmCursor) => b.created_at - a.created_at || b.sequence - a.sequence
 
-const select = (entries: Entries, { cursor, role, state }: VmSelection): Entries =>
+const select = (entries: Entries, { cursor, name_prefix, role, state }: VmSelection): Entries =>
   entries
     .filter(({ vm }) => (role ?? vm.role) === vm.role && (state ?? vm.state) === vm.state)
+    .filter(({ vm }) => name_prefix === undefined || vm.name.startsWith(name_prefix))
     .filter((entry) => cursor === undefined || newestFirst(cursor, entry) < 0)
     .sort(newestFirst)
 

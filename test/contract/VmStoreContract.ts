@@ -155,6 +155,63 @@ export const vmStoreContract = (layerName: string, layer: (setup: Setup) => Laye
       )
     )
 
+    const foreign = [
+      "web",
+      "web-1",
+      "web-2",
+      "wea",
+      "we",
+      "wec",
+      "Web",
+      "we_b",
+      "we%b",
+      "w\ud7ff",
+      "w\ue000x",
+      "w\u{10ffff}",
+      "w😀"
+    ]
+
+    it.effect(
+      "list filters by the beginning of the name, of any characters",
+      run(
+        Effect.gen(function* () {
+          const prefixes = [
+            "w",
+            "we",
+            "web",
+            "web-",
+            "web-1",
+            "x",
+            "W",
+            "we_",
+            "we%",
+            "%",
+            "w\ud7ff",
+            "w\ue000",
+            "w\u{10ffff}",
+            "\u{10ffff}",
+            "w😀"
+          ]
+          for (const name_prefix of prefixes) {
+            const expected = foreign.filter((name) => name.startsWith(name_prefix)).reverse()
+            expect(yield* names({ name_prefix }), name_prefix).toEqual(expected)
+            const pages = yield* listByPages({ name_prefix, limit: 2 })
+            expect(
+              pages.map(({ name }) => name),
+              name_prefix
+            ).toEqual(expected)
+          }
+          expect(yield* names({ name_prefix: "web", role: "portal" })).toEqual(["web-1"])
+          expect(yield* names({ name_prefix: "web", state: "running" })).toEqual([])
+        }),
+        {
+          initial: foreign.map((name, index) =>
+            record(name, { cid: 3 + index, ...(name === "web-1" && { role: "portal" }) })
+          )
+        }
+      )
+    )
+
     it.effect(
       "a limit truncates the list, and the following pages hold the rest",
       run(

@@ -82,7 +82,7 @@ const arbitraries = {
   delete: record({ _tag: constant("delete" as const), name, by, condition }),
   list: record({
     _tag: constant("list" as const),
-    filter: record({ role, state }, { requiredKeys: [] }),
+    filter: record({ role, state, name_prefix: constantFrom("a", "b", "ab") }, { requiredKeys: [] }),
     pages: FastCheck.option(integer({ min: 1, max: 4 }), { nil: undefined })
   })
 } as const
@@ -187,9 +187,10 @@ export class ModelStore {
         return isMet(operation.condition, found) ? "deleted" : unmet.message
       }
       case "list": {
-        const { role, state } = operation.filter
+        const { name_prefix = "", role, state } = operation.filter
         return this.records
           .map((vm, index) => ({ vm, index }))
+          .filter(({ vm }) => vm.name.startsWith(name_prefix))
           .filter(({ vm }) => (role === undefined || vm.role === role) && (state === undefined || vm.state === state))
           .sort((a, b) => b.vm.created_at - a.vm.created_at || b.index - a.index)
           .map(({ vm }) => vm)

@@ -160,7 +160,7 @@ describe("NexusClient", () => {
   )
 
   it.live(
-    "filters a list by role, by state, and by both",
+    "filters a list by role, by state, by both, and by the beginning of the name",
     overApi(
       Effect.gen(function* () {
         expect(yield* names()).toEqual(["p2", "w2", "p1", "w1"])
@@ -168,6 +168,8 @@ describe("NexusClient", () => {
         expect(yield* names({ state: "running" })).toEqual(["p2", "w2"])
         expect(yield* names({ role: "portal", state: "running" })).toEqual(["p2"])
         expect(yield* names({ role: "service" })).toEqual([])
+        expect(yield* names({ name_prefix: "p" })).toEqual(["p2", "p1"])
+        expect(yield* names({ name_prefix: "p", state: "created" })).toEqual(["p1"])
       }),
       [
         record("w1", { cid: 3 }),

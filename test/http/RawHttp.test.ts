@@ -629,6 +629,9 @@ describe("query parameters", () => {
     ...["", "x", "1", "1.", "1.2.3", "1.5e3", "1.NaN", `1.${"9".repeat(20)}`].map(
       (cursor) => [{ path: `/v1/vms?cursor=${cursor}` }, "cursor"] as const
     ),
+    ...["", "%00", "x".repeat(256)].map(
+      (prefix) => [{ path: `/v1/vms?name_prefix=${prefix}` }, "name_prefix"] as const
+    ),
     [{ path: "/v1/vms/web?verbose" }, "verbose"],
     [{ path: "/v1/vms/web?role=work" }, "role"],
     [{ path: "/v1/vms/ghost?verbose=1" }, "verbose"],

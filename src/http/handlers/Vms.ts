@@ -12,9 +12,11 @@ import { HttpResponse } from "../server/HttpResponse.js"
 import { entityTag, isUnmodified, preconditionOf } from "./VmEntityTag.js"
 
 /** RFC 8288: the next page, with the parameters of this one. */
-const linkTo = ({ limit, role, state }: VmPageQuery, next: VmCursor) => {
-  const parameters = Object.entries({ role, state, limit, cursor: formatCursor(next) })
-  const query = parameters.flatMap(([name, value]) => (value === undefined ? [] : [`${name}=${value}`]))
+const linkTo = ({ limit, name_prefix, role, state }: VmPageQuery, next: VmCursor) => {
+  const parameters = Object.entries({ role, state, name_prefix, limit, cursor: formatCursor(next) })
+  const query = parameters.flatMap(([name, value]) =>
+    value === undefined ? [] : [`${name}=${encodeURIComponent(value)}`]
+  )
   return { link: `</v1/vms?${query.join("&")}>; rel="next"` }
 }
 

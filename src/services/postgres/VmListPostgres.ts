@@ -2,7 +2,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import type { StoreUnavailable } from "../../domain/Errors.js"
-import type { VmPageQuery, VmSelection } from "../../domain/VmQuery.js"
+import { prefixRange, type VmPageQuery, type VmSelection } from "../../domain/VmQuery.js"
 import { toPage, type VmPageRow } from "../VmRow.js"
 import type { VmStore } from "../VmStore.js"
 import type { Statement } from "./PostgresConnection.js"
@@ -13,12 +13,15 @@ import { recordJson, shownColumns } from "./VmJsonPostgres.js"
 const chunkSize = 1000
 
 /** The FROM, WHERE and ORDER BY of a selection, its values, and a name for the combination of its conditions. */
-const newestFirst = ({ cursor, role, state }: VmSelection) => {
+const newestFirst = ({ cursor, name_prefix, role, state }: VmSelection) => {
   const values: Array<string | number> = []
   const parameter = (value: string | number) => `$${values.push(value)}`
+  const names = name_prefix === undefined ? undefined : prefixRange(name_prefix)
   const conditions = [
     ...(role === undefined ? [] : [`role = ${parameter(role)}`]),
     ...(state === undefined ? [] : [`state = ${parameter(state)}`]),
+    ...(names === undefined ? [] : [`name >= ${parameter(names.start)}`]),
+    ...(names?.end === undefined ? [] : [`name < ${parameter(names.end)}`]),
     ...(cursor === undefined
       ? []
       : [`(created_at, inserted) < (${parameter(cursor.created_at)}, ${parameter(cursor.sequence)})`])
@@ -26,7 +29,7 @@ const newestFirst = ({ cursor, role, state }: VmSelection) => {
   return {
     text: `FROM vms WHERE ${["true", ...conditions].join(" AND ")} ORDER BY created_at DESC, inserted DESC`,
     values,
-    form: Object.entries({ role, state, cursor })
+    form: Object.entries({ role, state, name_prefix: names, names_end: names?.end, cursor })
       .flatMap(([name, given]) => (given === undefined ? [] : [name]))
       .join(" ")
   }

@@ -2,7 +2,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import type { StoreUnavailable } from "../../domain/Errors.js"
-import type { VmCursor, VmPageQuery, VmSelection } from "../../domain/VmQuery.js"
+import { prefixRange, type VmCursor, type VmPageQuery, type VmSelection } from "../../domain/VmQuery.js"
 import { yieldToEventLoop } from "../../runtime/EventLoop.js"
 import { columns, toPage, type VmPageRow } from "../VmRow.js"
 import type { VmListJson, VmStore } from "../VmStore.js"
@@ -20,11 +20,18 @@ const chunkSize = 1000
  */
 type Plan = "filterIndex" | "listOrder"
 
-const where = ({ cursor, role, state }: VmSelection, plan: Plan): Query => {
+const nameConditions = (name: string, prefix: string) => {
+  const { end, start } = prefixRange(prefix)
+  const from = [`${name} >= ?`, [start]] as const
+  return end === undefined ? [from] : [from, [`${name} < ?`, [end]] as const]
+}
+
+const where = ({ cursor, name_prefix, role, state }: VmSelection, plan: Plan): Query => {
   const plus = plan === "listOrder" ? "+" : ""
   const conditions: ReadonlyArray<readonly [text: string, values: ReadonlyArray<unknown>]> = [
     ...(role === undefined ? [] : [[`${plus}role = ?`, [role]] as const]),
     ...(state === undefined ? [] : [[`${plus}state = ?`, [state]] as const]),
+    ...(name_prefix === undefined ? [] : nameConditions(`${plus}name`, name_prefix)),
     ...(cursor === undefined ? [] : [["(created_at, rowid) < (?, ?)", [cursor.created_at, cursor.sequence]] as const])
   ]
   return [
@@ -69,7 +76,7 @@ const shortList = (selection: VmSelection): Query => {
 export const make = ({ read, snapshot }: Database["Type"]): Pick<VmStore["Type"], "list" | "listJson"> => {
   /** The filter's index is faster if at most one chunk of records matches; beyond that, sorting costs more. */
   const planFor = (selection: VmSelection): Effect.Effect<Plan, StoreUnavailable> =>
-    selection.role === undefined && selection.state === undefined
+    selection.role === undefined && selection.state === undefined && selection.name_prefix === undefined
       ? Effect.succeed("listOrder")
       : Effect.map(read(hasMore(selection)), (rows) => (rows.length > 0 ? "listOrder" : "filterIndex"))
 
