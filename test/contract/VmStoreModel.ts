@@ -31,7 +31,7 @@ const by = constantFrom<Array<Target["by"]>>("name", "id")
 
 const condition = FastCheck.option(constantFrom<Array<VmRole | "none">>(...VmRole.literals, "none"), { nil: undefined })
 
-export const unmet = new PreconditionFailed({ message: "unmet" })
+const unmet = new PreconditionFailed({ message: "unmet" })
 const isMet = (condition: Condition, vm: { readonly role: string } | undefined) =>
   condition === undefined || condition === (vm?.role ?? "none")
 export const preconditionOf = (condition: Condition): Precondition | undefined =>

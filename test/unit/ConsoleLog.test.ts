@@ -16,8 +16,8 @@ import * as Effect from "effect/Effect"
 import * as FastCheck from "effect/FastCheck"
 import * as Fiber from "effect/Fiber"
 import * as Stream from "effect/Stream"
-import { type LogReader, openReader, rotatedPath, streamOf } from "../../src/services/vmm/ConsoleLog.js"
-import { recoverRotation, rotate } from "../../src/services/vmm/LogRotation.js"
+import { type LogReader, openReader, rotatedPath, streamOf } from "../../src/services/lifecycle/ConsoleLog.js"
+import { recoverRotation, rotate } from "../../src/services/lifecycle/LogRotation.js"
 
 const folder = mkdtempSync(join(tmpdir(), "nexus-log-"))
 process.on("exit", () => rmSync(folder, { recursive: true, force: true }))

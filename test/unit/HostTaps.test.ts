@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest"
-import { interfaceNames } from "../../src/services/vmm/HostTaps.js"
+import { interfaceNames } from "../../src/services/lifecycle/HostTaps.js"
 
 describe("interfaces of the host", () => {
   it("are named in /proc/net/dev, before the first colon, whatever their counters", () => {

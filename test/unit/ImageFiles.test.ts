@@ -5,7 +5,7 @@ import { join } from "node:path"
 import { describe, expect, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import type { Drive } from "../../src/domain/VmConfig.js"
-import { assertReadable, identifyDrives } from "../../src/services/vmm/ImageFiles.js"
+import { assertReadable, identifyDrives } from "../../src/services/lifecycle/ImageFiles.js"
 
 const root = mkdtempSync(join(tmpdir(), "nexus-images-"))
 process.on("exit", () => rmSync(root, { recursive: true, force: true }))

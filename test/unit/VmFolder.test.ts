@@ -17,7 +17,7 @@ import { join } from "node:path"
 import { describe, expect, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
-import { filesOf, foldersIn, isFolderOf, prepare, remove } from "../../src/services/vmm/VmFolder.js"
+import { filesOf, foldersIn, isFolderOf, prepare, remove } from "../../src/services/lifecycle/VmFolder.js"
 
 const root = mkdtempSync(join(tmpdir(), "nexus-folder-"))
 process.on("exit", () => rmSync(root, { recursive: true, force: true }))

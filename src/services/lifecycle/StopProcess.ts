@@ -1,7 +1,7 @@
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import type { VmmProcess } from "./Vmm.js"
+import type { VmmProcess } from "../vmm/Vmm.js"
 
 /** Asks the guest to stop unless `isAsked`, and kills the VMM after the timeout. Returns once the process has ended. */
 export const stopProcess = (

@@ -19,8 +19,8 @@ import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import type * as Scope from "effect/Scope"
 import { makePrivateDir } from "../../runtime/XdgDirs.js"
+import type { VmFiles } from "../vmm/Vmm.js"
 import { FileRefused, refused, withFile } from "./FileRefused.js"
-import type { VmFiles } from "./Vmm.js"
 
 /** sizeof(sun_path) without its terminating zero (unix(7)). */
 const maxSocketPathBytes = 107

@@ -2,10 +2,10 @@ import { createReadStream, createWriteStream, lstatSync, renameSync, rmSync, wri
 import { join } from "node:path"
 import { pipeline } from "node:stream/promises"
 import * as Effect from "effect/Effect"
+import type { VmFiles } from "../vmm/Vmm.js"
 import { rotatedPath } from "./ConsoleLog.js"
 import { type FileRefused, toFileRefused, withFile } from "./FileRefused.js"
 import { openForReading, truncate } from "./VmFolder.js"
-import type { VmFiles } from "./Vmm.js"
 
 /** The copy, until the log is emptied. */
 const copyPath = (consoleLog: string): string => `${consoleLog}.1.unfinished`

@@ -2,11 +2,11 @@ import { lstatSync, type Stats } from "node:fs"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
+import type { VmFiles, VmmProcess } from "../vmm/Vmm.js"
 import { minRotationMillis } from "./ConsoleLog.js"
 import { withFile } from "./FileRefused.js"
 import { notePaused, noteResumed, rotate } from "./LogRotation.js"
 import { truncate } from "./VmFolder.js"
-import type { VmFiles, VmmProcess } from "./Vmm.js"
 
 /** A VM that runs, and its logs at the last look. Times are in milliseconds. */
 export interface WatchedLogs {

@@ -1,6 +1,6 @@
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
-import type { FoundProcess, Vmm } from "./Vmm.js"
+import type { FoundProcess, Vmm } from "../vmm/Vmm.js"
 
 /** The VMMs that run, by the id of their VM. */
 export type ProcessesById = ReadonlyMap<string, FoundProcess>

@@ -5,6 +5,7 @@ import type { Conflict, NotFound, StoreUnavailable } from "../../domain/Errors.j
 import type { Vm } from "../../domain/Vm.js"
 import type { VmRun, VmWithRun } from "../../domain/VmRun.js"
 import { adopt, endRun, endWithoutRun, type Started } from "../../domain/VmTransition.js"
+import type { FoundProcess, VmEnd, VmFiles } from "../vmm/Vmm.js"
 import { ownerOf } from "./Host.js"
 import type { LifecycleContext } from "./LifecycleContext.js"
 import { isPausedByRotation, recoverRotation } from "./LogRotation.js"
@@ -13,7 +14,6 @@ import { drivesOf } from "./StartPlan.js"
 import { stopProcess } from "./StopProcess.js"
 import { logTransition, nowInSeconds } from "./StoredTransition.js"
 import { filesOf, isFolderOf, isFolderOfAnother } from "./VmFolder.js"
-import type { FoundProcess, VmEnd, VmFiles } from "./Vmm.js"
 
 type Failures = Conflict | NotFound | StoreUnavailable
 

@@ -1,5 +1,5 @@
 import type { HostProcess, VmRun } from "../../domain/VmRun.js"
-import { bootId, isRunning, pidNamespace, thisProcess } from "./HostProcesses.js"
+import { bootId, isRunning, pidNamespace, thisProcess } from "../vmm/HostProcesses.js"
 
 /** This daemon, and what it can see of its host. */
 export interface Host {

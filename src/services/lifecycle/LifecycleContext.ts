@@ -1,10 +1,10 @@
 import type * as Scope from "effect/Scope"
 import type { VmSettings } from "../VmSettings.js"
 import type { VmStore } from "../VmStore.js"
+import type { Vmm } from "../vmm/Vmm.js"
 import type { Host } from "./Host.js"
 import type { OwnFiles } from "./ImageFiles.js"
 import type { ProcessScan } from "./ProcessScan.js"
-import type { Vmm } from "./Vmm.js"
 import type { VmSupervisor } from "./VmSupervisor.js"
 
 /** What the parts of the lifecycle share. */

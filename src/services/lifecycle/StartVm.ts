@@ -15,13 +15,13 @@ import {
 import type { Vm } from "../../domain/Vm.js"
 import type { VmChange, VmRun, VmWithRun } from "../../domain/VmRun.js"
 import { abandonStart, claimStart, confirmStart, given, type Precondition } from "../../domain/VmTransition.js"
+import type { VmFiles, VmmProcess } from "../vmm/Vmm.js"
 import type { LifecycleContext } from "./LifecycleContext.js"
 import { recoverRotation } from "./LogRotation.js"
 import { planStart, type StartPlan } from "./StartPlan.js"
 import { logTransition, untilStored } from "./StoredTransition.js"
 import { reconcileOne, startedOf } from "./VmAdoption.js"
 import { prepare } from "./VmFolder.js"
-import type { VmFiles, VmmProcess } from "./Vmm.js"
 
 type Failures = NotFound | Conflict | PreconditionFailed | StartFailed | VmmUnavailable | StoreUnavailable
 

@@ -4,11 +4,11 @@ import type { Vm } from "../../domain/Vm.js"
 import { parseVmConfig, type VmConfig } from "../../domain/VmConfig.js"
 import type { DriveIdentity } from "../../domain/VmRun.js"
 import type { VmSettings } from "../VmSettings.js"
+import type { VmSpec } from "../vmm/Vmm.js"
 import { FileRefused } from "./FileRefused.js"
 import { assertTapsExist } from "./HostTaps.js"
 import { assertReadable, identifyDrives, type OwnFiles } from "./ImageFiles.js"
 import { filesOf } from "./VmFolder.js"
-import type { VmSpec } from "./Vmm.js"
 
 /** How a VM is to be started, once its logs are open. */
 export interface StartPlan {

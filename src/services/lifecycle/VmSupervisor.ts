@@ -7,12 +7,12 @@ import type * as Scope from "effect/Scope"
 import type { Vm } from "../../domain/Vm.js"
 import { endRun } from "../../domain/VmTransition.js"
 import type { VmStore } from "../VmStore.js"
+import type { VmEnd, VmFiles, VmmProcess } from "../vmm/Vmm.js"
 import type { LogReader } from "./ConsoleLog.js"
 import { noteIfResumed, unwatched, type WatchedLogs, watchLogs } from "./LogWatch.js"
 import { makeRegistry } from "./ScopedRegistry.js"
 import { logTransition, nowInSeconds, untilStored } from "./StoredTransition.js"
 import { tidy } from "./VmFolder.js"
-import type { VmEnd, VmFiles, VmmProcess } from "./Vmm.js"
 
 /** A VM whose process this daemon watches. */
 export interface SupervisedVm extends WatchedLogs {
