@@ -1,13 +1,14 @@
-import { existsSync, readFileSync } from "node:fs"
+import { existsSync, readdirSync, readFileSync, readlinkSync } from "node:fs"
 import { connect } from "node:net"
 import { join } from "node:path"
 import { describe, expect, it, type TestContext } from "vitest"
 import type { Vm } from "../../src/domain/Vm.js"
-import { startDaemon } from "../support/Daemon.js"
+import { listening, startDaemon } from "../support/Daemon.js"
 import { makeHome } from "../support/Home.js"
 import { call } from "../support/HttpJson.js"
 import { start } from "../support/Process.js"
 import { programs } from "../support/Programs.js"
+import { startShell } from "../support/Shell.js"
 import { createVm, listVms } from "../support/VmCalls.js"
 import { killVmms, vmmProcesses } from "../support/VmmProcesses.js"
 import { guestKernel, testVmms } from "../support/Vmms.js"
@@ -15,6 +16,18 @@ import { guestKernel, testVmms } from "../support/Vmms.js"
 const bootArgs = (boot_args: string) => ({
   config_json: JSON.stringify({ "boot-source": { kernel_image_path: guestKernel, boot_args } })
 })
+
+/** What a process has open, each once. Some of it is closed meanwhile. */
+const openFiles = (pid: number): ReadonlySet<string> =>
+  new Set(
+    readdirSync(`/proc/${pid}/fd`).flatMap((descriptor) => {
+      try {
+        return [readlinkSync(`/proc/${pid}/fd/${descriptor}`)]
+      } catch {
+        return []
+      }
+    })
+  )
 
 for (const { env, isUsable, name: vmm } of testVmms) {
   const setUp = async ({ onTestFinished }: Pick<TestContext, "onTestFinished">, more: object = {}) => {
@@ -115,6 +128,27 @@ for (const { env, isUsable, name: vmm } of testVmms) {
       const wait = await call(next, "GET", "/v1/vms/runs/wait?state=crashed&timeout_s=30")
       expect(wait).toMatchObject({ status: 200, body: { state: "crashed" } })
       expect(vmmProcesses(home)).toEqual([])
+    })
+
+    it("the VMM has no descriptor of nexusd's", async (context) => {
+      const home = makeHome(context.onTestFinished)
+      // Node.js passes this on to its children.
+      const line = `exec bash -c 'exec 60>"$HOME/lock"; exec "$NODE" "$NEXUSD"'`
+      const daemon = await listening(startShell(home, line, { env: { ...env, NEXUS_API_LISTEN: "127.0.0.1:0" } }))
+      // Held while the VM is started.
+      const connection = connect(daemon.port, "127.0.0.1")
+      context.onTestFinished(() => void connection.destroy())
+      await createVm(daemon, "web", bootArgs("guest=deaf"))
+      const { body } = await call(daemon, "POST", "/v1/vms/web/start")
+      const { console_log_path = "", pid = 0 } = body as Vm
+      const inherited = openFiles(daemon.child.pid ?? 0)
+      expect(inherited).toContain(join(home.path, "lock"))
+      expect([...inherited].filter((file) => file.endsWith("/nexus.db"))).toHaveLength(1)
+      const own = [0, 1, 2].map((descriptor) => readlinkSync(`/proc/${pid}/fd/${descriptor}`))
+      expect(own).toEqual(["/dev/null", console_log_path, console_log_path.replace("console.log", "vmm.log")])
+      // Sockets and pipes have a number, those that are in no file system have none.
+      const shared = [...openFiles(pid)].filter((file) => inherited.has(file) && !file.startsWith("anon_inode:"))
+      expect(shared.filter((file) => file !== "/dev/null")).toEqual([])
     })
 
     it("two nexusd on one database start a VM once", async (context) => {

@@ -29,9 +29,8 @@ export interface Daemon extends Running {
 
 const addressIn = (log: string): string | undefined => /listening on http:\/\/([^\s",]+)/.exec(log)?.[1]
 
-/** Starts nexusd, on a free port by default, and waits until it logs its address. */
-export const startDaemon = async (home: Home, options: DaemonOptions = {}): Promise<Daemon> => {
-  const running = launch(home, options)
+/** Waits until a nexusd logs its address. */
+export const listening = async (running: Running): Promise<Daemon> => {
   const address = await new Promise<string>((resolve, reject) => {
     running.child.stderr?.on("data", () => {
       const found = addressIn(running.said.stderr)
@@ -51,6 +50,10 @@ export const startDaemon = async (home: Home, options: DaemonOptions = {}): Prom
     }
   }
 }
+
+/** Starts nexusd, on a free port by default, and waits until it logs its address. */
+export const startDaemon = (home: Home, options: DaemonOptions = {}): Promise<Daemon> =>
+  listening(launch(home, options))
 
 /** Runs nexusd to its end. Fails if it listens instead. */
 export const runDaemon = async (home: Home, options: DaemonOptions = {}): Promise<Result> => {

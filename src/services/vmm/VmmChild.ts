@@ -7,6 +7,7 @@ import { StartFailed } from "../../domain/Errors.js"
 import type { HostProcess } from "../../domain/VmRun.js"
 import { systemErrorMessage } from "../../runtime/SystemError.js"
 import { hostProcess } from "./HostProcesses.js"
+import { inheritedAsNull } from "./InheritedDescriptors.js"
 import type { VmSpec } from "./Vmm.js"
 
 /** How a process ended (waitpid(2)): one of both is null. */
@@ -46,7 +47,7 @@ export const spawnVmm = (program: string, args: ReadonlyArray<string>, spec: VmS
       cwd: "/",
       env: {},
       detached: true,
-      stdio: ["ignore", spec.consoleDescriptor, spec.vmmLogDescriptor]
+      stdio: ["ignore", spec.consoleDescriptor, spec.vmmLogDescriptor, ...inheritedAsNull()]
     })
     child.unref()
     const exit = Deferred.unsafeMake<Exit>(FiberId.none)
