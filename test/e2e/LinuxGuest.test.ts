@@ -76,6 +76,8 @@ describe.skipIf(!isThere)(`Linux under QEMU${needs}`, () => {
     expect(console).toContain("LINUX-UP cpus=2 mem=2")
     expect(console).toContain("DISK vda read-only=0 begins: this is data, with a comma.img\n")
     expect(console).toContain("DISK vdb read-only=1 begins: this is tools.img\n")
+    expect(console).toContain("WRITE vda done\n")
+    expect(console).toMatch(/^WRITE vdb refused: .*Operation not permitted$/m)
     expect(vm).toMatchObject({ state: "stopped", stopped_at: expect.any(Number) })
     expect(readFileSync(writable, "latin1").slice(512)).toMatch(/^written by the guest\n/)
     expect(statSync(writable).size).toBe(1024 * 1024)

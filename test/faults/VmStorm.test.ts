@@ -101,7 +101,7 @@ for (const { env, isUsable, name: vmm } of testVmms) {
       expect(counts.stops).toBeGreaterThan(0)
       expect(counts.adopted).toBeGreaterThan(0)
       report({
-        promise: "state that was observed",
+        promise: "14. state that was observed",
         trials: `${kills} kills (SIGKILL) of nexusd under ${sharingClients + owned.length} clients that start and stop VMs (${vmm})`,
         asserted:
           "after each restart: a record says running if and only if its one process lives; acknowledged starts and stops hold",

@@ -25,7 +25,12 @@ for disk in /sys/block/vd*; do
   [ -e "$disk" ] || continue
   name="${disk##*/}"
   echo "DISK $name read-only=$(cat "$disk/ro") begins: $(head -n 1 "/dev/$name")"
-  if [ "$(cat "$disk/ro")" = 0 ]; then echo "written by the guest" | dd of="/dev/$name" bs=512 seek=1 conv=fsync 2>/dev/null; fi
+  # Also to a read-only disk, which must refuse it.
+  if echo "written by the guest" | dd of="/dev/$name" bs=512 seek=1 conv=fsync 2>/tmp-error; then
+    echo "WRITE $name done"
+  else
+    echo "WRITE $name refused: $(head -n 1 /tmp-error)"
+  fi
 done
 
 # busybox acpid runs this when the power button is pressed.
