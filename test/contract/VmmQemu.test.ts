@@ -3,7 +3,7 @@ import { describe, expect, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import { onTestFinished } from "vitest"
 import type { VmSettings } from "../../src/services/VmSettings.js"
-import { isKvmUsable } from "../../src/services/vmm/DeviceAccess.js"
+import { isKvmUsable, isVhostVsockUsable } from "../../src/services/vmm/DeviceAccess.js"
 import { processArguments } from "../../src/services/vmm/HostProcesses.js"
 import { programPath } from "../../src/services/vmm/ProgramPath.js"
 import { Vmm } from "../../src/services/vmm/Vmm.js"
@@ -67,3 +67,25 @@ describe.skipIf(!canChoose)(`a VM that does not start under KVM${canChoose ? "" 
     })
   )
 })
+
+const hasVsock = isQemuUsable && isVhostVsockUsable()
+
+it.live.skipIf(!hasVsock)("a vsock device has the record's CID, which no other VM has (needs /dev/vhost-vsock)", () =>
+  Effect.gen(function* () {
+    const { start } = yield* Effect.provide(Vmm, VmmSelection.layer({ ...vmSettings, vmm: "qemu" }))
+    const home = makeHome(onTestFinished)
+    const { close, spec } = openVmSpec(home.path)
+    const { close: closeOther, spec: other } = openVmSpec(home.path, { cid: spec.cid })
+    onTestFinished(() => {
+      close()
+      closeOther()
+    })
+    const vm = yield* start(spec)
+    expect(processArguments(vm.process.pid)).toContain(
+      JSON.stringify({ driver: "vhost-vsock-device", "guest-cid": spec.cid })
+    )
+    // The kernel refuses a CID that is in use.
+    expect((yield* Effect.flip(start(other))).message).toMatch(/guest cid/)
+    yield* vm.kill
+  })
+)
