@@ -44,6 +44,14 @@ const client = async (daemon: Daemon, names: ReadonlyArray<string>, counts: Coun
   }
 }
 
+/** Most kills come after a start was answered, some before the first one. */
+const killMoment = async (counts: Counts): Promise<void> => {
+  const { starts } = counts
+  const isEarly = Math.random() < 0.1 && starts > 0
+  while (!isEarly && counts.starts === starts) await sleep(1)
+  await sleep(Math.random() * 400)
+}
+
 /** Compares the records with the processes that /proc shows; returns the differences. */
 const compare = (home: Home, vms: ReadonlyArray<Vm>): ReadonlyArray<string> => {
   const processes = vmmProcesses(home)
@@ -86,7 +94,7 @@ for (const { env, isUsable, name: vmm } of testVmms) {
         for (const name of owned) known.set(name, states[name] ?? "")
         const sharing = Array.from({ length: sharingClients }, () => client(daemon, shared, counts, new Map()))
         const load = Promise.all([...sharing, ...owned.map((name) => client(daemon, [name], counts, known))])
-        await Promise.race([load, sleep(Math.random() * 500)])
+        await Promise.race([load, killMoment(counts)])
         await daemon.stop("SIGKILL")
         await load
         // Some VMMs die while no nexusd runs.

@@ -97,7 +97,7 @@ const handlers = ({ ended, proceed, started, waits }: Probe, uninterruptible: bo
             waits.push(path.name)
             return Effect.as(Deferred.await(proceed), path).pipe(Effect.onExit((exit) => Deferred.succeed(ended, exit)))
           },
-          { longLived: true }
+          { longLived: "until-stop" }
         )
         .handle("events", () => {
           const events = Stream.concat(Stream.make(Buffer.from("event: ready\n\n")), Stream.never)
@@ -305,7 +305,7 @@ describe("HttpApiServer", () => {
         503,
         {
           _tag: "Overloaded",
-          error: "2000 event streams, followed logs and waits are under way; try again later"
+          error: "2000 requests that take long are under way; try again later"
         }
       ])
       expect((yield* call(`${url}/events`)).status).toBe(503)

@@ -117,6 +117,25 @@ describe("VMs that run, over HTTP", () => {
     })
   )
 
+  it.scopedLive("300 stops that wait for a guest leave the other calls their places", () =>
+    Effect.gen(function* () {
+      const { client, create, kernel } = yield* serve
+      yield* create("web", bootArgs(kernel, "guest=deaf"))
+      yield* client.vms.start({ path })
+      const stop = client.vms.stop({ path, payload: { timeout_s: 600 } })
+      const stops = yield* Effect.fork(
+        Effect.all(
+          Array.from({ length: 300 }, () => stop),
+          { concurrency: "unbounded" }
+        )
+      )
+      yield* Effect.sleep("300 millis")
+      expect((yield* client.vms.get({ path })).state).toBe("running")
+      yield* client.vms.stop({ path, payload: { force: true } })
+      expect((yield* stops).map(({ state }) => state)).toEqual(Array.from({ length: 300 }, () => "stopped"))
+    })
+  )
+
   it.scopedLive("a followed log ends with the VM, and so does a wait for that", () =>
     Effect.gen(function* () {
       const { client, create } = yield* serve

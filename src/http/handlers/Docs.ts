@@ -35,7 +35,7 @@ const page = (
   payload: "none",
   defaultStatus: 200,
   isUninterruptible: false,
-  isLongLived: false,
+  longLived: undefined,
   isPublic,
   handle: () => response
 })

@@ -65,17 +65,24 @@ export const layer = HttpApiServer.group(Api, "vms", (handlers) =>
       .handle("delete", ({ headers, path: { nameOrId } }) =>
         lifecycle.delete(nameOrId, preconditionOf(headers, nameOrId))
       )
-      .handle("start", ({ headers, path: { nameOrId } }) =>
-        Effect.map(lifecycle.start(nameOrId, preconditionOf(headers, nameOrId)), record)
+      .handle(
+        "start",
+        ({ headers, path: { nameOrId } }) =>
+          Effect.map(lifecycle.start(nameOrId, preconditionOf(headers, nameOrId)), record),
+        { longLived: "until-done" }
       )
-      .handle("stop", ({ headers, path: { nameOrId }, payload: { force = false, host_lost, timeout_s } = {} }) => {
-        const precondition = preconditionOf(headers, nameOrId)
-        const timeout = timeout_s === undefined ? undefined : Duration.seconds(timeout_s)
-        const stopped = host_lost
-          ? lifecycle.loseHost(nameOrId, precondition)
-          : lifecycle.stop(nameOrId, { force, timeout }, precondition)
-        return Effect.map(stopped, record)
-      })
+      .handle(
+        "stop",
+        ({ headers, path: { nameOrId }, payload: { force = false, host_lost, timeout_s } = {} }) => {
+          const precondition = preconditionOf(headers, nameOrId)
+          const timeout = timeout_s === undefined ? undefined : Duration.seconds(timeout_s)
+          const stopped = host_lost
+            ? lifecycle.loseHost(nameOrId, precondition)
+            : lifecycle.stop(nameOrId, { force, timeout }, precondition)
+          return Effect.map(stopped, record)
+        },
+        { longLived: "until-done" }
+      )
       .handle("logs", ({ path, urlParams: { follow, tail = logTailDefault } }) => {
         const isEndless = follow === "true"
         return Effect.map(lifecycle.logs(path.nameOrId, { tail, follow: isEndless }), (log) =>
@@ -86,7 +93,7 @@ export const layer = HttpApiServer.group(Api, "vms", (handlers) =>
         "wait",
         ({ path, urlParams: { state, timeout_s = waitTimeoutDefault } }) =>
           Effect.map(lifecycle.wait(path.nameOrId, { states: state, timeout: Duration.seconds(timeout_s) }), record),
-        { longLived: true }
+        { longLived: "until-stop" }
       )
   })
 )

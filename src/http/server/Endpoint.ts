@@ -8,7 +8,7 @@ import * as SchemaAST from "effect/SchemaAST"
 import { truncate } from "../../domain/Schemas.js"
 import { BadRequest } from "../HttpErrors.js"
 import { HttpResponse } from "./HttpResponse.js"
-import type { Route, RouteInput } from "./Router.js"
+import type { LongLived, Route, RouteInput } from "./Router.js"
 
 /** An endpoint of a definition, as `HttpApi.reflect` describes it. */
 export type ReflectedEndpoint = Parameters<Parameters<typeof HttpApi.reflect>[1]["onEndpoint"]>[0]
@@ -17,7 +17,7 @@ export type ReflectedEndpoint = Parameters<Parameters<typeof HttpApi.reflect>[1]
 export interface EndpointHandler {
   readonly handle: (request: never) => Effect.Effect<unknown, unknown>
   readonly isUninterruptible: boolean
-  readonly isLongLived: boolean
+  readonly longLived: LongLived | undefined
 }
 
 /** Maximum number of issues reported. */
@@ -98,7 +98,7 @@ export const toRoute = (reflected: ReflectedEndpoint, handler: EndpointHandler):
     }),
     defaultStatus: statuses[0] ?? 200,
     isUninterruptible: handler.isUninterruptible,
-    isLongLived: handler.isLongLived,
+    longLived: handler.longLived,
     isPublic: false,
     handle: (input) => {
       const request: Partial<Record<Part, unknown>> = {}

@@ -12,7 +12,7 @@ import { makeErrorEncoder } from "./ErrorEncoder.js"
 import type { HttpResponse } from "./HttpResponse.js"
 import { type ListenError, type ListenerOptions, listen } from "./Listener.js"
 import * as RequestHandler from "./RequestHandler.js"
-import type { Route } from "./Router.js"
+import type { LongLived, Route } from "./Router.js"
 
 type AnyEndpoint = HttpApiEndpoint.HttpApiEndpoint.Any
 
@@ -36,18 +36,17 @@ export class Handlers<Unhandled extends AnyEndpoint, E> {
 
   /**
    * Adds the handler of an endpoint. It is interrupted when its client disconnects, unless it is `uninterruptible`: then
-   * it runs to its end. A `longLived` one waits for something to happen: it takes no other request's permit, and fails
-   * with `Overloaded` once the server stops.
+   * it runs to its end. A `longLived` one takes no other request's permit.
    */
   handle<const Name extends HttpApiEndpoint.HttpApiEndpoint.Name<Unhandled>>(
     name: Name,
     handle: Handler<HttpApiEndpoint.HttpApiEndpoint.WithName<Unhandled, Name>, E>,
-    options?: { readonly uninterruptible?: boolean; readonly longLived?: boolean }
+    options?: { readonly uninterruptible?: boolean; readonly longLived?: LongLived }
   ): Handlers<HttpApiEndpoint.HttpApiEndpoint.ExcludeName<Unhandled, Name>, E> {
     const handler = {
       handle,
       isUninterruptible: options?.uninterruptible ?? false,
-      isLongLived: options?.longLived ?? false
+      longLived: options?.longLived
     }
     return new Handlers(new Map([...this.byName, [name, handler]]))
   }

@@ -75,7 +75,7 @@ export const guard = (
     const becomeLongLived = () => {
       if (isClosed) return undefined
       if (inFlight.longLived >= maxInFlight.longLived) {
-        const message = `${maxInFlight.longLived} event streams, followed logs and waits are under way; try again later`
+        const message = `${maxInFlight.longLived} requests that take long are under way; try again later`
         return new Overloaded({ message })
       }
       if (countedAs !== undefined) inFlight[countedAs]--

@@ -116,10 +116,15 @@ export const make = (
     ) => {
       const handled = route.handle({ path, urlParams, headers: request.headers, payload })
       if (handled instanceof BadRequest) return run(request, response, id, route, handled)
-      const untilStop = () => becomeLongLived() ?? Effect.raceFirst(handled, Effect.zipRight(stopped, stoppingError))
-      const responding = Effect.flatMap(route.isLongLived ? Effect.suspend(untilStop) : handled, (success) => {
+      const { longLived } = route
+      const apart = Effect.suspend(
+        () =>
+          becomeLongLived() ??
+          (longLived === "until-stop" ? Effect.raceFirst(handled, Effect.zipRight(stopped, stoppingError)) : handled)
+      )
+      const responding = Effect.flatMap(longLived === undefined ? handled : apart, (success) => {
         const sending = send(response, id, route.defaultStatus, success, stopped)
-        return success.isEndless && !route.isLongLived ? (becomeLongLived() ?? sending) : sending
+        return success.isEndless && longLived === undefined ? (becomeLongLived() ?? sending) : sending
       })
       run(request, response, id, route, responding)
     }

@@ -14,6 +14,12 @@ export interface RouteInput {
   readonly payload: unknown
 }
 
+/**
+ * `until-stop` waits for something to happen, and fails with `Overloaded` at once when the server stops. `until-done` does
+ * something that takes long: the server waits for it as for any other request.
+ */
+export type LongLived = "until-stop" | "until-done"
+
 export interface Route {
   readonly method: string
   /** Segments separated by `/`; a segment `:name` matches any. */
@@ -24,8 +30,8 @@ export interface Route {
   readonly defaultStatus: number
   /** A handler that has begun runs to its end, even when the client disconnects. */
   readonly isUninterruptible: boolean
-  /** A handler that waits for something to happen. The server ends it when it stops. */
-  readonly isLongLived: boolean
+  /** Requests that take long are counted apart from others. */
+  readonly longLived: LongLived | undefined
   /** Whether it needs no token. */
   readonly isPublic: boolean
   readonly handle: (input: RouteInput) => BadRequest | Effect.Effect<HttpResponse<unknown, unknown>, unknown>
