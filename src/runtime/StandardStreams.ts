@@ -103,6 +103,13 @@ export const printJson = (value: unknown): Effect.Effect<void, OutputFailed> =>
 /** Whether stdout is a terminal. */
 export const isTerminal = (): boolean => isatty(descriptors.stdout)
 
+/** The columns of the terminal that stdout is, if it knows them. */
+export const terminalWidth = (): number | undefined => (isTerminal() && process.stdout.columns) || undefined
+
+/** Prints an error for programs, as JSON on one line. Never fails, as `printErrorLines`. */
+export const printErrorJson = (value: unknown): Effect.Effect<void> =>
+  Effect.ignore(write("stderr", `${toSafeJson(value)}\n`))
+
 /** Prints an error, one line for each element. Never fails: a failure could not be reported anywhere. */
 export const printErrorLines = (lines: ReadonlyArray<string>): Effect.Effect<void> =>
   Effect.ignore(write("stderr", toText(lines)))

@@ -50,3 +50,18 @@ export const toSafeJson = (value: unknown): string => {
     ? json
     : json.replace(unsafe, (character) => character.split("").map(escapeUnit).join(""))
 }
+
+/** As `unsafe`, but for line feeds, which YAML may have outside of double quotes. */
+const unsafeInYaml = new RegExp(`(?!\\n)${unsafe.source}`, "u")
+
+/** Whether a string needs double quotes in YAML to be safe for a terminal. */
+export const isUnsafeInYaml = (text: string): boolean => !printableAscii.test(text) && unsafeInYaml.test(text)
+
+const yamlEscape = (character: string): string => {
+  const hex = (character.codePointAt(0) ?? 0).toString(16)
+  return hex.length > 4 ? `\\U${hex.padStart(8, "0")}` : `\\u${hex.padStart(4, "0")}`
+}
+
+/** YAML whose unsafe strings are in double quotes, with what is left of their characters escaped. */
+export const toSafeYaml = (yaml: string): string =>
+  yaml.replace(unsafe, (character) => (character === "\n" ? character : yamlEscape(character)))

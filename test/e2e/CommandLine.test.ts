@@ -26,13 +26,13 @@ describe.concurrent("nexusctl's command line", () => {
     [["status", "--config"], "option --config needs a value: PATH"],
     [["status", "--token-file", "--daemon", "x"], "option --token-file needs a value: PATH"],
     [["vm", "list", "--role"], "option --role needs a value: portal | work | service"],
-    [["vm", "list", "-o"], "option --output needs a value: text | json"],
-    [["vm", "list", "-o="], 'option --output: expected one of text, json, got ""'],
+    [["vm", "list", "-o"], "option --output needs a value: text | wide | json | yaml | name"],
+    [["vm", "list", "-o="], 'option --output: expected one of text, wide, json, yaml, name, got ""'],
     [
       ["vm", "list", "--role", "wrok"],
       'option --role: expected one of portal, work, service, got "wrok"; did you mean work?'
     ],
-    [["vm", "list", "-oxml"], 'option --output: expected one of text, json, got "xml"'],
+    [["vm", "list", "-oxml"], 'option --output: expected one of text, wide, json, yaml, name, got "xml"; did you mean yaml?'],
     [
       ["vm", "lst"],
       "unknown command 'lst': expected one of create, list, inspect, delete, update, start, stop, restart, wait, logs; did you mean list?"

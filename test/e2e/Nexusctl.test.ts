@@ -789,7 +789,7 @@ describe.concurrent("nexusctl's help", () => {
       /--role .*default: work\b/,
       /--vcpu N +.*1 to 32\b.*default: 1\b/,
       /--mem MIB +.*1 to 1048576\b.*default: 128\b/,
-      "--output text | json",
+      "--output text | wide | json | yaml | name",
       /NAME> +.*1 to 63 characters/
     ],
     [
@@ -798,9 +798,9 @@ describe.concurrent("nexusctl's help", () => {
       roles,
       "--limit N",
       "--state created | running | stopped | crashed | failed",
-      "--output text | json"
+      "--output text | wide | json | yaml | name"
     ],
-    ["vm inspect", "vm inspect", "<NAME|ID>", "--output text | json"],
+    ["vm inspect", "vm inspect", "<NAME|ID>", "--output text | wide | json | yaml | name"],
     ["vm delete", "vm delete", "<NAME|ID>", "-y, --yes"]
   ]
   for (const [line, usage, ...says] of pages) {

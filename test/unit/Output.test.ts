@@ -2,7 +2,8 @@ import * as Arbitrary from "effect/Arbitrary"
 import * as FastCheck from "effect/FastCheck"
 import { describe, expect, it } from "vitest"
 import { displayWidth } from "../../src/cli/nexusctl/DisplayWidth.js"
-import { vmDetails, vmTable } from "../../src/cli/nexusctl/Output.js"
+import { vmDetails } from "../../src/cli/nexusctl/Output.js"
+import { formatAge, vmTable } from "../../src/cli/nexusctl/VmTable.js"
 import { Vm } from "../../src/domain/Vm.js"
 import { record } from "../support/Records.js"
 import { dangerous } from "../support/TerminalTexts.js"
@@ -25,6 +26,39 @@ describe("vmTable", () => {
     )
   })
 
+  it("has lines that are no wider than the terminal, and are cut only where they would be", () => {
+    const options = FastCheck.record({ isWide: FastCheck.boolean(), hasHeader: FastCheck.boolean() })
+    FastCheck.assert(
+      FastCheck.property(vms, options, FastCheck.integer({ min: 1, max: 300 }), (vms, options, width) => {
+        const lines = vmTable(vms, { ...options, width, now: 0 })
+        expect(lines).toHaveLength(vms.length + (options.hasHeader ? 1 : 0))
+        for (const line of lines) expect(displayWidth(line)).toBeLessThanOrEqual(width)
+        const whole = vmTable(vms, { ...options, now: 0 })
+        if (whole.every((line) => displayWidth(line) <= width)) {
+          const cells = (line: string) => line.replace(/ +/g, " ")
+          expect(lines.map(cells)).toEqual(whole.map(cells))
+        }
+      })
+    )
+  })
+
+  it("loses padding before text, and cuts the widest column first", () => {
+    const web = record(`${"web-".repeat(12)}x`)
+    expect(vmTable([web, record("db")], { width: 46 })).toEqual([
+      "NAME                ROLE STATE   VCPU MEM  CID",
+      "web-web-web-web-we… work created 1    128M 3",
+      "db                  work created 1    128M 3"
+    ])
+  })
+
+  it("shows ID, AGE and PID if it is wide", () => {
+    const web = record("web", { state: "running", pid: 4711 })
+    const [header, line] = vmTable([web], { isWide: true, now: 1000 + 3600 })
+    expect(header).toMatch(/ CID {4}ID {35}AGE {3}PID$/)
+    expect(line?.split(/ +/).slice(-3)).toEqual([web.id, "1h", "4711"])
+    expect(vmTable([record("db")], { isWide: true, hasHeader: false })[0]).toMatch(/-$/)
+  })
+
   it("has one line for each record, without trailing blanks or control characters", () => {
     FastCheck.assert(
       FastCheck.property(vms, (vms) => {
@@ -34,6 +68,31 @@ describe("vmTable", () => {
           expect(line).not.toMatch(dangerous)
           expect(line).not.toMatch(/\n|\s$/)
         }
+      })
+    )
+  })
+})
+
+describe("formatAge", () => {
+  it.each([
+    [-7, "0s"],
+    [59, "59s"],
+    [60, "1m"],
+    [3599, "59m"],
+    [3600, "1h"],
+    [86_399, "23h"],
+    [86_400, "1d"],
+    [86_400 * 400, "400d"]
+  ])("shows %i seconds as %s", (seconds, text) => expect(formatAge(seconds)).toBe(text))
+
+  it("is the largest whole unit that passed", () => {
+    const units: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600, d: 86_400 }
+    FastCheck.assert(
+      FastCheck.property(FastCheck.nat(), (seconds) => {
+        const [, count, unit = ""] = /^(\d+)([smhd])$/.exec(formatAge(seconds)) ?? []
+        const size = units[unit] ?? 0
+        expect(Math.floor(seconds / size)).toBe(Number(count))
+        expect(seconds === 0 || Number(count) > 0).toBe(true)
       })
     )
   })

@@ -14,6 +14,7 @@ import { MissingRoute } from "./MissingRoute.js"
 export class CommandFailed extends Data.TaggedError("CommandFailed")<{
   readonly lines: ReadonlyArray<string>
   readonly exitCode: ExitCode
+  readonly daemon?: Readonly<Record<string, unknown>>
 }> {}
 
 /** The daemon sent no byte for `seconds`. */
@@ -91,12 +92,30 @@ export interface Attempt {
 export const tooOld = (what: string, ...hints: ReadonlyArray<string>) =>
   failed(ExitCode.failure, `this nexusd is too old for "${what}"`, ...hints)
 
+/** What the daemon sent, if the error is its own. */
+const daemonError = (error: CallError): Readonly<Record<string, unknown>> | undefined => {
+  switch (error._tag) {
+    case "DaemonTimeout":
+    case "HttpApiDecodeError":
+    case "NotModified":
+    case "ParseError":
+    case "RequestError":
+    case "ResponseError":
+      return undefined
+    default:
+      return { ...error, error: error.message }
+  }
+}
+
+/** The failure of a command for each error of a call. */
+export const toCommandFailure = (address: Address, attempt: Attempt, error: CallError): CommandFailed => {
+  const { exitCode, lines } = explain(address, attempt, error)
+  const daemon = daemonError(error)
+  return new CommandFailed({ lines, exitCode, ...(daemon !== undefined && { daemon }) })
+}
+
 /** The message and exit code for each error of a call. */
-export const toCommandFailure = (
-  address: Address,
-  { action, newCommand = action, vm }: Attempt,
-  error: CallError
-): CommandFailed => {
+const explain = (address: Address, { action, newCommand = action, vm }: Attempt, error: CallError): CommandFailed => {
   switch (error._tag) {
     case "DaemonTimeout":
       return unreachable(address, `No byte came for ${error.seconds} s; --timeout S waits longer.`)

@@ -26,3 +26,17 @@ export const displayWidth = (text: string): number => {
   }
   return width
 }
+
+/** Cuts a text without control characters to `width` terminal columns; `…` stands for what is left out. */
+export const truncateToWidth = (text: string, width: number): string => {
+  if (displayWidth(text) <= width) return text
+  const characters = Array.from(text)
+  // The width of a beginning never falls as it gets longer.
+  let [fits, exceeds] = [0, characters.length]
+  while (exceeds - fits > 1) {
+    const middle = (fits + exceeds) >> 1
+    if (displayWidth(characters.slice(0, middle).join("")) <= width - 1) fits = middle
+    else exceeds = middle
+  }
+  return `${characters.slice(0, fits).join("")}…`
+}

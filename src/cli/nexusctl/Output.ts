@@ -4,9 +4,7 @@ import * as Schema from "effect/Schema"
 import { literals } from "../../domain/Schemas.js"
 import type { Vm } from "../../domain/Vm.js"
 import { printJson, printLines } from "../../runtime/StandardStreams.js"
-import { escapeText } from "../../runtime/TerminalText.js"
 import { schemaOption } from "../runner/SchemaOption.js"
-import { displayWidth } from "./DisplayWidth.js"
 
 const Output = literals(["text", "json"], "text, or json: what the API sent, on one line")
 type Output = typeof Output.Type
@@ -15,28 +13,6 @@ export const outputOption = schemaOption("output", "text | json", Output, "text"
 /** Prints a result as JSON or as lines of text. */
 export const print = <A>(output: Output, value: A, toLines: (value: A) => ReadonlyArray<string>) =>
   output === "json" ? printJson(value) : printLines(toLines(value))
-
-const columns: ReadonlyArray<readonly [title: string, width: number, cell: (vm: Vm) => string]> = [
-  ["NAME", 20, (vm) => vm.name],
-  ["ROLE", 10, (vm) => vm.role],
-  ["STATE", 10, (vm) => vm.state],
-  ["VCPU", 6, (vm) => String(vm.vcpu_count)],
-  ["MEM", 8, (vm) => `${vm.mem_size_mib}M`],
-  ["CID", 6, (vm) => String(vm.cid)]
-]
-
-/**
- * A header and a line for each VM. A column is as wide as its widest cell, and at least as wide as in the step 4 plan of
- * WorkFort Nexus.
- */
-export const vmTable = (vms: ReadonlyArray<Vm>): ReadonlyArray<string> => {
-  const rows = [columns.map(([title]) => title), ...vms.map((vm) => columns.map(([, , cell]) => escapeText(cell(vm))))]
-  const widths = columns.map(([, width], index) =>
-    rows.reduce((widest, row) => Math.max(widest, displayWidth(row[index] ?? "")), width)
-  )
-  const padded = (cell: string, index: number) => cell + " ".repeat((widths[index] ?? 0) - displayWidth(cell))
-  return rows.map((row) => row.map(padded).join(" ").trimEnd())
-}
 
 /** `2026-02-18 14:30:06 UTC`. */
 const formatTime = (seconds: number): string => {

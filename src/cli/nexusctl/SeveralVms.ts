@@ -3,7 +3,8 @@ import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
-import { type OutputFailed, printErrorLines } from "../../runtime/StandardStreams.js"
+import type { OutputFailed } from "../../runtime/StandardStreams.js"
+import { reportFailure } from "../runner/Failure.js"
 import { schemaArgument } from "../runner/SchemaOption.js"
 import { CommandFailed } from "./CommandFailure.js"
 
@@ -40,7 +41,7 @@ export const forEachVm = <A>(
         const isRepeated = failures.at(-1)?.lines.join("\n") === lines.join("\n")
         failures.push(outcome.left)
         // A daemon that can't be reached is reported once.
-        return isRepeated ? Effect.void : printErrorLines(lines)
+        return isRepeated ? Effect.void : reportFailure(outcome.left)
       })
     )
     const [first] = failures

@@ -16,16 +16,17 @@ import {
   VmRole,
   VmState
 } from "../../domain/Vm.js"
-import type { VmCursor, VmFilter } from "../../domain/VmQuery.js"
+import { NamePrefix, type VmCursor, type VmFilter } from "../../domain/VmQuery.js"
 import { NexusClient } from "../../http/Client.js"
 import { ExitCode } from "../../runtime/ExitCode.js"
 import { printLines } from "../../runtime/StandardStreams.js"
 import { schemaArgument, schemaOption } from "../runner/SchemaOption.js"
 import { CommandFailed, tooOld } from "./CommandFailure.js"
 import { DaemonClient } from "./DaemonClient.js"
-import { outputOption, print, vmDetails, vmTable } from "./Output.js"
+import { vmDetails } from "./Output.js"
 import { forEachVm, namesOrIds } from "./SeveralVms.js"
 import { configJson, configOptions, firstConfigOption } from "./VmConfigOptions.js"
+import { printVms, vmOutput, vmPrinter } from "./VmOutput.js"
 import { pidText, startSilenceSeconds } from "./VmRunCommands.js"
 
 const roleWords = VmRole.literals.join(" | ")
@@ -60,7 +61,7 @@ export const createCommand = Command.make(
       Options.withDescription("Leave a VM of that name as it is, and succeed")
     ),
     start: Options.boolean("start").pipe(Options.withDescription("Start the VM; if that fails its record stays")),
-    output: outputOption
+    output: vmOutput
   },
   ({ config, isExistingTaken, output, start, ...params }) =>
     Effect.gen(function* () {
@@ -80,18 +81,19 @@ export const createCommand = Command.make(
           `Delete it: nexusctl vm delete ${name} --yes`
         )
       }
+      const print = vmPrinter(output)
       const created = isNew
         ? `Created VM "${vm.name}" (state: ${vm.state}, CID: ${vm.cid})`
         : `VM "${vm.name}" already exists (state: ${vm.state}, CID: ${vm.cid})`
       const hint = ["", `  Inspect it: nexusctl vm inspect ${vm.name}`]
-      if (!start || (!isNew && vm.state === "running")) return yield* print(output, vm, () => [created, ...hint])
-      if (output === "text") yield* printLines([created])
+      if (!start || (!isNew && vm.state === "running")) return yield* print(vm, () => [created, ...hint])
+      if (output.format === "text") yield* printLines([created])
       const started = yield* call(
         { action: `cannot start VM "${name}"`, vm: name, newCommand: "vm create --start" },
         (client) => client.vms.start({ path: { nameOrId: vm.id } }),
         { defaultSilenceSeconds: startSilenceSeconds }
-      ).pipe(Effect.tapError(() => (output === "text" ? printLines(hint) : print(output, vm, () => []))))
-      yield* print(output, started, () => [`Started VM "${name}"${pidText(started)}`, ...hint])
+      ).pipe(Effect.tapError(() => (output.format === "text" ? printLines(hint) : print(vm, () => []))))
+      yield* print(started, () => [`Started VM "${name}"${pidText(started)}`, ...hint])
     })
 ).pipe(Command.withDescription("Create a VM record"))
 
@@ -107,6 +109,13 @@ const nextPage = (response: HttpClientResponse) =>
     Effect.catchAll((error) => (ParseResult.isParseError(error) ? Effect.fail(error) : Effect.die(error)))
   )
 
+/** The records that match: a daemon that does not know `name_prefix` sends others too. */
+const matching = (vms: ReadonlyArray<Vm>, { name_prefix }: VmFilter) =>
+  name_prefix === undefined ? vms : vms.filter(({ name }) => name.startsWith(name_prefix))
+
+const all = (client: NexusClient["Type"], filter: VmFilter) =>
+  Effect.map(client.vms.list({ urlParams: filter }), (vms) => matching(vms, filter))
+
 /** The `limit` newest records, page by page. A daemon that does not know `limit` sends all of them as one page. */
 const newest = (client: NexusClient["Type"], filter: VmFilter, limit: number) =>
   Effect.gen(function* () {
@@ -117,7 +126,7 @@ const newest = (client: NexusClient["Type"], filter: VmFilter, limit: number) =>
         urlParams: { ...filter, limit: Math.min(limit - found.length, pageLimit), ...(cursor && { cursor }) },
         withResponse: true
       })
-      for (const vm of page) found.push(vm)
+      for (const vm of matching(page, filter)) found.push(vm)
       cursor = page.length === 0 ? undefined : yield* nextPage(response)
     } while (cursor !== undefined && found.length < limit)
     return found.slice(0, limit)
@@ -129,30 +138,33 @@ export const listCommand = Command.make(
     role: Options.optional(schemaOption("role", roleWords, VmRole)),
     state: Options.optional(schemaOption("state", stateWords, VmState)),
     limit: Options.optional(schemaOption("limit", "N", Limit)),
-    output: outputOption
+    prefix: Options.optional(schemaOption("prefix", "P", NamePrefix)),
+    output: vmOutput
   },
-  ({ limit, output, role, state }) =>
+  ({ limit, output, prefix, role, state }) =>
     Effect.gen(function* () {
       const { call } = yield* DaemonClient
       const filter = {
         ...(Option.isSome(role) ? { role: role.value } : {}),
-        ...(Option.isSome(state) ? { state: state.value } : {})
+        ...(Option.isSome(state) ? { state: state.value } : {}),
+        ...(Option.isSome(prefix) ? { name_prefix: prefix.value } : {})
       }
       const vms = yield* call({ action: "cannot list VMs" }, (client) =>
-        Option.isSome(limit) ? newest(client, filter, limit.value) : client.vms.list({ urlParams: filter })
+        Option.isSome(limit) ? newest(client, filter, limit.value) : all(client, filter)
       )
-      yield* print(output, vms, () => (vms.length === 0 ? ["No VMs found."] : vmTable(vms)))
+      yield* printVms(output, vms)
     })
 ).pipe(Command.withDescription("List VM records, newest first"))
 
-export const inspectCommand = Command.make("inspect", { vms: namesOrIds, output: outputOption }, ({ output, vms }) =>
+export const inspectCommand = Command.make("inspect", { vms: namesOrIds, output: vmOutput }, ({ output, vms }) =>
   Effect.gen(function* () {
     const { call } = yield* DaemonClient
     const inspect = (vm: string) =>
       call({ action: `cannot inspect VM "${vm}"`, vm }, (client) => client.vms.get({ path: { nameOrId: vm } }))
     const now = Math.floor(Date.now() / 1000)
-    yield* forEachVm(vms, inspect, (record, index) =>
-      print(output, record, () => [...(index === 0 ? [] : [""]), ...vmDetails(record, now)])
+    const print = vmPrinter(output)
+    yield* forEachVm(vms, inspect, (record) =>
+      print(record, (isFirst) => [...(isFirst ? [] : [""]), ...vmDetails(record, now)])
     )
   })
 ).pipe(Command.withDescription("Show VM records"))

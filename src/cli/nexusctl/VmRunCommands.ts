@@ -14,8 +14,8 @@ import { ExitCode } from "../../runtime/ExitCode.js"
 import { schemaOption } from "../runner/SchemaOption.js"
 import { CommandFailed } from "./CommandFailure.js"
 import { DaemonClient } from "./DaemonClient.js"
-import { outputOption, print } from "./Output.js"
 import { forEachVm, nameOrId, namesOrIds } from "./SeveralVms.js"
+import { vmOutput, vmPrinter } from "./VmOutput.js"
 
 /** `(pid: 4711)` */
 export const pidText = ({ pid }: { readonly pid?: number }) => (pid === undefined ? "" : ` (pid: ${pid})`)
@@ -26,7 +26,7 @@ export const startSilenceSeconds = 60
 /** Beyond its timeout the daemon has this long to answer. */
 const graceSeconds = 5
 
-export const startCommand = Command.make("start", { vms: namesOrIds, output: outputOption }, ({ output, vms }) =>
+export const startCommand = Command.make("start", { vms: namesOrIds, output: vmOutput }, ({ output, vms }) =>
   Effect.gen(function* () {
     const { call } = yield* DaemonClient
     const start = (vm: string) =>
@@ -35,10 +35,11 @@ export const startCommand = Command.make("start", { vms: namesOrIds, output: out
         (client) => client.vms.start({ path: { nameOrId: vm } }),
         { defaultSilenceSeconds: startSilenceSeconds }
       )
+    const print = vmPrinter(output)
     yield* forEachVm(
       vms,
       start,
-      (record, index) => print(output, record, () => [`Started VM "${vms[index]}"${pidText(record)}`]),
+      (record, index) => print(record, () => [`Started VM "${vms[index]}"${pidText(record)}`]),
       { sideBySide: true }
     )
   })
@@ -70,7 +71,7 @@ export const stopCommand = Command.make(
       Options.withDescription("The VM's host will not come back: make it crashed, and touch no process")
     ),
     yes: Options.boolean("yes").pipe(Options.withAlias("y"), Options.withDescription("Needed with --host-lost")),
-    output: outputOption
+    output: vmOutput
   },
   ({ force, isHostLost, output, timeout, vms, yes }) =>
     Effect.gen(function* () {
@@ -98,13 +99,12 @@ export const stopCommand = Command.make(
             }),
           stopSilence(timeout)
         )
+      const print = vmPrinter(output)
       yield* forEachVm(
         vms,
         stop,
         (record, index) =>
-          print(output, record, () => [
-            isHostLost ? `VM "${vms[index]}" is ${record.state}` : `Stopped VM "${vms[index]}"`
-          ]),
+          print(record, () => [isHostLost ? `VM "${vms[index]}" is ${record.state}` : `Stopped VM "${vms[index]}"`]),
         { sideBySide: true }
       )
     })
@@ -112,7 +112,7 @@ export const stopCommand = Command.make(
 
 export const restartCommand = Command.make(
   "restart",
-  { vms: namesOrIds, force, timeout: stopTimeout, output: outputOption },
+  { vms: namesOrIds, force, timeout: stopTimeout, output: vmOutput },
   ({ force, output, timeout, vms }) =>
     Effect.gen(function* () {
       const { call } = yield* DaemonClient
@@ -143,10 +143,11 @@ export const restartCommand = Command.make(
             defaultSilenceSeconds: startSilenceSeconds
           })
         })
+      const print = vmPrinter(output)
       yield* forEachVm(
         vms,
         restart,
-        (record, index) => print(output, record, () => [`Restarted VM "${vms[index]}"${pidText(record)}`]),
+        (record, index) => print(record, () => [`Restarted VM "${vms[index]}"${pidText(record)}`]),
         { sideBySide: true }
       )
     })
@@ -158,7 +159,7 @@ export const waitCommand = Command.make(
     vm: nameOrId,
     state: schemaOption("state", VmState.literals.join(" | "), WaitQuery.fields.state),
     timeout: schemaOption("timeout", "S", WaitTimeoutSeconds, waitTimeoutDefault),
-    output: outputOption
+    output: vmOutput
   },
   ({ output, state, timeout, vm }) =>
     Effect.gen(function* () {
@@ -168,6 +169,6 @@ export const waitCommand = Command.make(
         (client) => client.vms.wait({ path: { nameOrId: vm }, urlParams: { state, timeout_s: timeout } }),
         { silenceSeconds: timeout + graceSeconds }
       )
-      yield* print(output, found, () => [`VM "${vm}" is ${found.state}`])
+      yield* vmPrinter(output)(found, () => [`VM "${vm}" is ${found.state}`])
     })
 ).pipe(Command.withDescription("Wait until a VM is in a state, or in one of several, joined by commas"))

@@ -7,9 +7,9 @@ import { ExitCode } from "../../runtime/ExitCode.js"
 import { schemaOption } from "../runner/SchemaOption.js"
 import { CommandFailed } from "./CommandFailure.js"
 import { DaemonClient } from "./DaemonClient.js"
-import { outputOption, print } from "./Output.js"
 import { nameOrId } from "./SeveralVms.js"
 import { configJson, configOptions, firstConfigOption } from "./VmConfigOptions.js"
+import { vmOutput, vmPrinter } from "./VmOutput.js"
 
 const fields = {
   name: Options.optional(schemaOption("name", "NAME", VmName)),
@@ -28,7 +28,7 @@ export const updateCommand = Command.make(
     fields,
     config: configOptions,
     isConfigRemoved: Options.boolean("no-config").pipe(Options.withDescription("Remove the configuration")),
-    output: outputOption
+    output: vmOutput
   },
   ({ config, fields, isConfigRemoved, output, vm }) =>
     Effect.gen(function* () {
@@ -58,6 +58,6 @@ export const updateCommand = Command.make(
           payload: { ...given, ...(config_json !== undefined && { config_json }) }
         })
       )
-      yield* print(output, updated, () => [`Updated VM "${vm}"`])
+      yield* vmPrinter(output)(updated, () => [`Updated VM "${vm}"`])
     })
 ).pipe(Command.withDescription("Change a VM record: what is not given stays"))

@@ -23,14 +23,9 @@ import {
   valueKind
 } from "./CommandTree.js"
 import { completionScript } from "./completions/Completions.js"
+import { type Failure, FailureFormat, reportFailure } from "./Failure.js"
 import { helpText } from "./HelpText.js"
 import { suggestion } from "./Suggestion.js"
-
-/** The lines on stderr and the exit code of a failure. */
-interface Failure {
-  readonly lines: ReadonlyArray<string>
-  readonly exitCode: ExitCode
-}
 
 /** A program: its root command and how its failures are reported. */
 export interface Program<Name extends string, E, A> {
@@ -86,9 +81,13 @@ const builtInText = <Name extends string, E, A>(
   return builtIn === "version" ? [`${name} ${version}`] : completionScript(builtIn, tree, aliases)
 }
 
+/** `-o json` is for errors too, also for those in the line itself. */
+const failureFormat = ({ options }: CommandLine) =>
+  options.some(({ option, value }) => option.names[0] === "--output" && value === "json") ? "json" : "lines"
+
 /** Runs a command line. Succeeds with the exit code of the process; failures are printed. */
 const execute = <Name extends string, E, A>(program: Program<Name, E, A>, line: CommandLine) => {
-  const report = ({ exitCode, lines }: Failure) => Effect.as(printErrorLines(lines), exitCode)
+  const report = (failure: Failure) => Effect.as(reportFailure(failure), failure.exitCode)
   const asksForText = line.builtIn === "help" || line.builtIn === "version"
   if (line.problem !== undefined && !asksForText) return report(usageError(line.path, line.problem))
   const text = builtInText(program, line)
@@ -117,7 +116,7 @@ export const main = <Name extends string, E, A>(program: Program<Name, E, A>): v
   mapStackTraces(__filename)
   const line = parseCommandLine(program.tree, process.argv.slice(2), program.hasRootHandler)
   const isLongRunning = program.hasRootHandler && line.path.length === 1
-  NodeRuntime.runMain(execute(program, line), {
+  NodeRuntime.runMain(Effect.provideService(execute(program, line), FailureFormat, failureFormat(line)), {
     disableErrorReporting: true,
     disablePrettyLogger: true,
     teardown: (exit, onExit) => {
