@@ -3,6 +3,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as LogLevel from "effect/LogLevel"
+import { examples } from "./cli/nexusd/Examples.js"
 import { backupCommand, checkCommand, restoreCommand } from "./cli/nexusd/FileCommands.js"
 import { installCommand, uninstallCommand } from "./cli/nexusd/InstallCommand.js"
 import { migrateCommand } from "./cli/nexusd/MigrateCommand.js"
@@ -109,6 +110,7 @@ main({
   command,
   tree: command.tree,
   hasRootHandler: true,
+  examples,
   failure: (error) =>
     error._tag === "OutputFailed" ? error : { lines: [`Error: ${error.message}`], exitCode: ExitCode.failure }
 })

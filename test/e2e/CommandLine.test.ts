@@ -111,7 +111,10 @@ describe.concurrent("nexusd's command line", () => {
     [["check", "--db"], "option --db needs a value: PATH"],
     [["backup", ""], "argument FILE: expected a path, got an empty value"],
     [["migrate", "--from", "", "--to", "x"], "option --from: expected a path, got an empty value"],
-    [["chekc"], "unknown command 'chekc': expected one of backup, restore, check, migrate, token; did you mean check?"],
+    [
+      ["chekc"],
+      "unknown command 'chekc': expected one of backup, restore, check, migrate, token, install, uninstall; did you mean check?"
+    ],
     [["token"], "missing command: expected one of new"],
     [["--", "x"], "unexpected argument 'x'"]
   ] as const) {

@@ -122,7 +122,15 @@ for (const shell of ["bash", "zsh", "fish"] as const) {
         "create delete inspect list logs restart start stop update wait".split(" ")
       )
       expect(await nexusctl.complete("nexusctl --daemon 127.0.0.1:2 vm li")).toEqual(["list"])
-      expect(await nexusd.complete("nexusd ")).toEqual(["backup", "check", "migrate", "restore", "token"])
+      expect(await nexusd.complete("nexusd ")).toEqual([
+        "backup",
+        "check",
+        "install",
+        "migrate",
+        "restore",
+        "token",
+        "uninstall"
+      ])
       expect(await nexusd.complete("nexusd token ")).toEqual(["new"])
     })
 

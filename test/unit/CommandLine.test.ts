@@ -16,6 +16,7 @@ const command = (
   ...placeholders: ReadonlyArray<string>
 ): CommandTree => ({
   name,
+  aliases: [],
   parameters: () => ({
     options,
     arguments: placeholders.map((placeholder) => ({ placeholder, isRequired: true, isRepeatable: false }))

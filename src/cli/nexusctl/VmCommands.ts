@@ -5,17 +5,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as ParseResult from "effect/ParseResult"
 import { boundedInt } from "../../domain/Schemas.js"
-import {
-  CreateVm,
-  cidRange,
-  createDefaults,
-  MemSizeMib,
-  VcpuCount,
-  type Vm,
-  VmName,
-  VmRole,
-  VmState
-} from "../../domain/Vm.js"
+import { CreateVm, cidRange, createDefaults, VcpuCount, type Vm, VmName, VmRole, VmState } from "../../domain/Vm.js"
 import { NamePrefix, type VmCursor, type VmFilter } from "../../domain/VmQuery.js"
 import { NexusClient } from "../../http/Client.js"
 import { ExitCode } from "../../runtime/ExitCode.js"
@@ -23,6 +13,7 @@ import { printLines } from "../../runtime/StandardStreams.js"
 import { schemaArgument, schemaOption } from "../runner/SchemaOption.js"
 import { CommandFailed, tooOld } from "./CommandFailure.js"
 import { DaemonClient } from "./DaemonClient.js"
+import { memoryOption } from "./MemoryOption.js"
 import { vmDetails } from "./Output.js"
 import { forEachVm, namesOrIds } from "./SeveralVms.js"
 import { configJson, configOptions, firstConfigOption } from "./VmConfigOptions.js"
@@ -55,7 +46,7 @@ export const createCommand = Command.make(
     name: schemaArgument("NAME", VmName),
     role: schemaOption("role", roleWords, VmRole, createDefaults.role),
     vcpu_count: schemaOption("vcpu", "N", VcpuCount, createDefaults.vcpu_count),
-    mem_size_mib: schemaOption("mem", "MIB", MemSizeMib, createDefaults.mem_size_mib),
+    mem_size_mib: memoryOption(createDefaults.mem_size_mib),
     config: configOptions,
     isExistingTaken: Options.boolean("if-not-exists").pipe(
       Options.withDescription("Leave a VM of that name as it is, and succeed")

@@ -2,11 +2,12 @@ import * as Command from "@effect/cli/Command"
 import * as Options from "@effect/cli/Options"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import { MemSizeMib, VcpuCount, VmName, VmRole } from "../../domain/Vm.js"
+import { VcpuCount, VmName, VmRole } from "../../domain/Vm.js"
 import { ExitCode } from "../../runtime/ExitCode.js"
 import { schemaOption } from "../runner/SchemaOption.js"
 import { CommandFailed } from "./CommandFailure.js"
 import { DaemonClient } from "./DaemonClient.js"
+import { memoryOption } from "./MemoryOption.js"
 import { nameOrId } from "./SeveralVms.js"
 import { configJson, configOptions, firstConfigOption } from "./VmConfigOptions.js"
 import { vmOutput, vmPrinter } from "./VmOutput.js"
@@ -15,7 +16,7 @@ const fields = {
   name: Options.optional(schemaOption("name", "NAME", VmName)),
   role: Options.optional(schemaOption("role", VmRole.literals.join(" | "), VmRole)),
   vcpu_count: Options.optional(schemaOption("vcpu", "N", VcpuCount)),
-  mem_size_mib: Options.optional(schemaOption("mem", "MIB", MemSizeMib))
+  mem_size_mib: Options.optional(memoryOption())
 } as const
 
 const usageError = (message: string) =>

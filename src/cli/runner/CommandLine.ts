@@ -19,6 +19,9 @@ export const builtInOptions = {
   completions: { names: ["--completions"], placeholder: shells.join(" | "), isRepeatable: false }
 } as const satisfies Readonly<Record<string, CommandOption>>
 
+/** The word before a command that shows its help, as `--help` after it does. */
+const helpCommand = "help"
+
 /** An option as it was given; a flag has no value. */
 interface GivenOption {
   readonly option: CommandOption
@@ -82,6 +85,8 @@ class Parser {
   readonly given: Array<GivenOption> = []
   readonly positionals: Array<string> = []
   problem: string | undefined
+  /** `help vm list` */
+  isHelpCommand = false
   private isCommandUnknown = false
   private command: CommandTree
   private expected: ReadonlyArray<CommandArgument>
@@ -129,11 +134,17 @@ class Parser {
 
   /** `list` */
   private readCommand(word: string): void {
-    const command = this.command.children.find(({ name }) => name === word)
+    const { children } = this.command
+    const command = children.find(({ aliases, name }) => name === word || aliases.includes(word))
     if (command === undefined) {
+      if (word === helpCommand && this.path.length === 1 && !this.isHelpCommand) {
+        this.isHelpCommand = true
+        return
+      }
       this.isCommandUnknown = true
       const names = visibleNames(this.command)
-      this.report(`unknown command '${word}': expected one of ${names.join(", ")}${suggestion(word, names)}`)
+      const near = suggestion(word, [...names, ...visibleChildren(this.command).flatMap(({ aliases }) => aliases)])
+      this.report(`unknown command '${word}': expected one of ${names.join(", ")}${near}`)
       return
     }
     const { arguments: expected, options } = command.parameters()
@@ -237,7 +248,10 @@ export const parseCommandLine = (
     const expected = `expected one of ${shells.join(", ")}, got '${completions}'`
     parser.report(`option --completions: ${expected}${suggestion(completions, shells)}`)
   }
-  if (shell === undefined) {
+  if (parser.isHelpCommand) {
+    const [unexpected] = positionals
+    parser.report(unexpected && `unexpected argument '${unexpected}'`)
+  } else if (shell === undefined) {
     if (!(hasRootHandler && path.length === 1)) parser.reportMissingCommand()
     parser.reportArguments()
   }
@@ -245,7 +259,8 @@ export const parseCommandLine = (
   // These two win over a usage error, also where they stand for the value of an option.
   const words = wordsBeforeDashes(args)
   const isAskedFor = ({ names }: CommandOption) => words.some((word) => names.includes(word))
-  const builtIn = isAskedFor(builtInOptions.help) ? "help" : isAskedFor(builtInOptions.version) ? "version" : shell
+  const isHelp = isAskedFor(builtInOptions.help) || (parser.isHelpCommand && parser.problem === undefined)
+  const builtIn = isHelp ? "help" : isAskedFor(builtInOptions.version) ? "version" : shell
   const isGlobal = ({ option }: GivenOption) => globalOptions.includes(option)
   const isBuiltIn = ({ option }: GivenOption) => Object.values(builtInOptions).some((builtIn) => builtIn === option)
   return {

@@ -23,6 +23,8 @@ export interface CommandArgument {
 /** A command and the commands below it, for parsing, help, error messages and completions. */
 export interface CommandTree {
   readonly name: string
+  /** Shorter names, as `ls` of `list`. */
+  readonly aliases: ReadonlyArray<string>
   readonly parameters: () => {
     readonly options: ReadonlyArray<CommandOption>
     readonly arguments: ReadonlyArray<CommandArgument>
@@ -117,6 +119,7 @@ const describe = <Name extends string, R, E, A>(
   const [name = ""] = Command.getNames(command)
   return {
     name,
+    aliases: [],
     parameters: () => parametersOf(Command.getUsage(command)),
     usage: () =>
       Usage.enumerate(Command.getUsage(command), cliConfig)
@@ -147,6 +150,12 @@ export const withSubcommands =
 /** A command that help, suggestions and completions leave out. The last step of a pipe, as `withSubcommands`. */
 export const hidden = <Name extends string, R, E, A>(command: Command.Command<Name, R, E, A>) =>
   Object.assign(command, { tree: { ...describe(command, []), isHidden: true } })
+
+/** A command with shorter names. The last step of a pipe, as `withSubcommands`. */
+export const withAliases =
+  (...aliases: ReadonlyArray<string>) =>
+  <Name extends string, R, E, A>(command: Command.Command<Name, R, E, A>) =>
+    Object.assign(command, { tree: { ...describe(command, []), aliases } })
 
 /** The commands that a command line names, from the root on. */
 export type CommandPath = readonly [CommandTree, ...Array<CommandTree>]

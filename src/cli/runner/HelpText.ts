@@ -12,7 +12,10 @@ const paragraphs = (doc: HelpDoc.HelpDoc): ReadonlyArray<string> =>
       ? []
       : [plain(doc)].filter((text) => !boilerplate.test(text))
 
-type Entry = readonly [term: string, description: string]
+/** Command lines by the path of the command that they show: `nexusctl vm list`. */
+export type Examples = Readonly<Record<string, ReadonlyArray<string>>>
+
+export type Entry = readonly [term: string, description: string]
 
 const table = (title: string, entries: ReadonlyArray<Entry>): ReadonlyArray<string> => {
   const width = Math.max(...entries.map(([term]) => term.length))
@@ -46,9 +49,11 @@ const sections = (doc: HelpDoc.HelpDoc): ReadonlyMap<string, ReadonlyArray<Entry
   return found
 }
 
+const aliasText = ({ aliases }: CommandTree): string => (aliases.length === 0 ? "" : ` (alias: ${aliases.join(", ")})`)
+
 const leaves = (tree: CommandTree, before: string): ReadonlyArray<Entry> =>
   tree.children.length === 0
-    ? [[`${before}${tree.name}`, descriptionOf(tree)]]
+    ? [[`${before}${tree.name}`, `${descriptionOf(tree)}${aliasText(tree)}`]]
     : visibleChildren(tree).flatMap((child) => leaves(child, `${before}${tree.name} `))
 
 /** `--output` of `-o, --output text | json` */
@@ -62,12 +67,8 @@ export const optionDescriptions = (tree: CommandTree): ReadonlyMap<string, strin
 export const descriptionOf = (tree: CommandTree): string =>
   (sections(tree.help()).get("DESCRIPTION") ?? []).map(([, text]) => text).join(" ")
 
-/** Help for a command: its usage, then every argument and option with bounds and default. */
-export const helpText = (
-  [root, ...below]: CommandPath,
-  footer: ReadonlyArray<Entry>,
-  hasRootHandler: boolean
-): ReadonlyArray<string> => {
+/** The parts of the help of a command. */
+export const commandHelp = ([root, ...below]: CommandPath, hasRootHandler: boolean) => {
   const here = below.at(-1) ?? root
   const own = sections(here.help())
   const commandWord = here === root && hasRootHandler ? "[COMMAND]" : "<COMMAND>"
@@ -75,17 +76,36 @@ export const helpText = (
   const usage = [...words, here.children.length === 0 ? "" : commandWord].filter((word) => word !== "").join(" ")
   const ownOptions = here === root ? [] : (own.get("OPTIONS") ?? [])
   const isOwn = ([term]: Entry) => ownOptions.some(([own]) => longName(own) === longName(term))
-  const global = [...(sections(root.help()).get("OPTIONS") ?? []).filter((entry) => !isOwn(entry)), ...footer]
+  return {
+    description: descriptionOf(here),
+    usage,
+    commands: visibleChildren(here).flatMap((child) => leaves(child, "")),
+    arguments: own.get("ARGUMENTS") ?? [],
+    options: ownOptions,
+    globals: (sections(root.help()).get("OPTIONS") ?? []).filter((entry) => !isOwn(entry))
+  }
+}
+
+/** Help for a command: its usage, every argument and option with bounds and default, and examples. */
+export const helpText = (
+  path: CommandPath,
+  footer: ReadonlyArray<Entry>,
+  hasRootHandler: boolean,
+  examples: ReadonlyArray<string>
+): ReadonlyArray<string> => {
+  const help = commandHelp(path, hasRootHandler)
+  const shown: ReadonlyArray<Entry> = path.length > 1 ? [] : [["help COMMAND", "Show the help of a command"]]
   return [
-    [descriptionOf(here)],
-    ["USAGE", `  ${usage}`],
+    [help.description],
+    ["USAGE", `  ${help.usage}`],
+    table("COMMANDS", help.commands.length === 0 ? [] : [...help.commands, ...shown]),
+    table("ARGUMENTS", help.arguments),
+    table("OPTIONS", help.options),
+    table("GLOBAL OPTIONS, anywhere on the line", [...help.globals, ...footer]),
     table(
-      "COMMANDS",
-      visibleChildren(here).flatMap((child) => leaves(child, ""))
-    ),
-    table("ARGUMENTS", own.get("ARGUMENTS") ?? []),
-    table("OPTIONS", ownOptions),
-    table(root.children.length === 0 ? "OPTIONS" : "GLOBAL OPTIONS, anywhere on the line", global)
+      "EXAMPLES",
+      examples.map((example) => [example, ""])
+    )
   ]
     .filter((section) => section.length > 0)
     .flatMap((section, index) => (index === 0 ? section : ["", ...section]))

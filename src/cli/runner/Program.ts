@@ -24,7 +24,7 @@ import {
 } from "./CommandTree.js"
 import { completionScript } from "./completions/Completions.js"
 import { type Failure, FailureFormat, reportFailure } from "./Failure.js"
-import { helpText } from "./HelpText.js"
+import { type Examples, helpText } from "./HelpText.js"
 import { suggestion } from "./Suggestion.js"
 
 /** A program: its root command and how its failures are reported. */
@@ -37,13 +37,15 @@ export interface Program<Name extends string, E, A> {
   readonly tree: CommandTree
   /** Whether the root command runs by itself. It then runs until it is interrupted. */
   readonly hasRootHandler: boolean
+  /** Command lines to show in the help of each command, by its path: `nexusctl vm list`. */
+  readonly examples: Examples
   readonly failure: (error: E) => Failure
 }
 
 const helpOf = ({ names, placeholder }: CommandOption): string =>
   [Array.from(names).reverse().join(", "), placeholder ?? ""].join(" ").trim()
 
-const footer = [
+export const footer = [
   [helpOf(builtInOptions.help), "Show this help"],
   [helpOf(builtInOptions.version), "Show the version"],
   [helpOf(builtInOptions.completions), "Print completions for a shell"]
@@ -73,11 +75,11 @@ const parseFailure = (line: CommandLine, error: ValidationError.ValidationError)
 
 /** The text of a built-in option: help, the version or completions. */
 const builtInText = <Name extends string, E, A>(
-  { aliases, hasRootHandler, name, tree }: Program<Name, E, A>,
+  { aliases, examples, hasRootHandler, name, tree }: Program<Name, E, A>,
   { builtIn, path }: CommandLine
 ): ReadonlyArray<string> | undefined => {
   if (builtIn === undefined) return undefined
-  if (builtIn === "help") return helpText(path, footer, hasRootHandler)
+  if (builtIn === "help") return helpText(path, footer, hasRootHandler, examples[pathText(path)] ?? [])
   return builtIn === "version" ? [`${name} ${version}`] : completionScript(builtIn, tree, aliases)
 }
 

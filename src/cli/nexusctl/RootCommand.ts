@@ -1,0 +1,58 @@
+import * as Command from "@effect/cli/Command"
+import * as Options from "@effect/cli/Options"
+import { Address, defaultAddress, formatAddress } from "../../domain/Address.js"
+import { withAliases, withSubcommands } from "../runner/CommandTree.js"
+import { schemaOption } from "../runner/SchemaOption.js"
+import { completeVmsCommand } from "./CompleteVmsCommand.js"
+import { defaultConfigPath, defaultSilenceSeconds, SilenceSeconds } from "./DaemonClient.js"
+import { statusCommand } from "./StatusCommand.js"
+import { versionCommand } from "./VersionCommand.js"
+import { createCommand, deleteCommand, inspectCommand, listCommand } from "./VmCommands.js"
+import { logsCommand } from "./VmLogsCommand.js"
+import { restartCommand, startCommand, stopCommand, waitCommand } from "./VmRunCommands.js"
+import { updateCommand } from "./VmUpdateCommand.js"
+
+const vm = Command.make("vm").pipe(
+  Command.withDescription("Manage VMs"),
+  withSubcommands([
+    createCommand,
+    listCommand.pipe(withAliases("ls")),
+    inspectCommand.pipe(withAliases("show")),
+    deleteCommand.pipe(withAliases("rm")),
+    updateCommand,
+    startCommand,
+    stopCommand,
+    restartCommand,
+    waitCommand,
+    logsCommand
+  ])
+)
+
+/** The root command. Its options say which daemon is meant. */
+export const nexusctl = Command.make("nexusctl", {
+  config: Options.text("config").pipe(
+    Options.withPseudoName("PATH"),
+    Options.withDescription(`Settings (default: ${defaultConfigPath()})`),
+    Options.optional
+  ),
+  "token-file": Options.text("token-file").pipe(
+    Options.withPseudoName("PATH"),
+    Options.withDescription("File with the daemon's token (default: NEXUS_TOKEN, else token_file in the settings)"),
+    Options.optional
+  ),
+  daemon: Options.optional(
+    schemaOption(
+      "daemon",
+      "HOST:PORT",
+      Address,
+      undefined,
+      `NEXUS_DAEMON, else the settings, else ${formatAddress(defaultAddress)}`
+    )
+  ),
+  timeout: Options.optional(
+    schemaOption("timeout", "S", SilenceSeconds, undefined, `${defaultSilenceSeconds}, and 60 for a start`)
+  )
+}).pipe(
+  Command.withDescription("Control nexusd, the daemon that keeps the records of this host's microVMs (alias: nxc)"),
+  withSubcommands([statusCommand, versionCommand, vm, completeVmsCommand])
+)
