@@ -20,7 +20,7 @@ const contended = { names: 4, writes: 200 }
 const sighting = ({ cid, id, name }: Vm): Sighting => ({ id, name, cid })
 const pick = <A>(all: ReadonlyArray<A>): A | undefined => all[Math.floor(Math.random() * all.length)]
 
-type Kind = Operation["kind"]
+type Kind = Exclude<Operation["kind"], "update" | "replace">
 const methods = { create: "POST", get: "GET", delete: "DELETE" } as const
 const rightAnswers: Readonly<Record<Kind, ReadonlyArray<number>>> = {
   create: [201, 409],

@@ -9,7 +9,7 @@ export interface Sighting {
 
 /** What one answer says of one name; `list` counts as a `get` of every name. */
 export interface Operation {
-  readonly kind: "create" | "get" | "delete"
+  readonly kind: "create" | "get" | "update" | "replace" | "delete"
   readonly name: string
   /** When the request was sent and when its answer had come, on one clock that shows no time twice. */
   readonly called: number
@@ -24,31 +24,52 @@ export interface Operation {
    */
   readonly status?: number
   readonly record?: Sighting
+  /** What a change sets, which no other change sets, or what a `get` shows. */
+  readonly value?: number
+  /** The value of the version that the request requires: "none" if it requires that there is no record. */
+  readonly requires?: number | "none"
 }
 
-/**
- * What the service holds of one name: nothing, the record with this id, or one whose creator never heard its id (then
- * the text is `?` and the creating operation's place).
- */
-type State = string | undefined
+/** What the service holds of one name: nothing, or a record. */
+type State =
+  | {
+      /** `?` and the creating operation's place, if that was not answered. */
+      readonly id: string
+      readonly value: number | undefined
+    }
+  | undefined
+
+const isMet = (state: State, { requires }: Operation) =>
+  requires === undefined || requires === (state === undefined ? "none" : state.value)
+
+/** What a request without an answer makes of a state if it takes effect. */
+const effect = (state: State, operation: Operation, place: number): State => {
+  const { kind, value } = operation
+  if (kind === "create") return state ?? { id: `?${place}`, value }
+  if (kind === "get" || !isMet(state, operation)) return state
+  if (kind === "replace" && state === undefined) return { id: `?${place}`, value }
+  return state === undefined || kind === "delete" ? undefined : { ...state, value }
+}
 
 /** What the sequential service would have: the next state if it can give this answer in this state, else `false`. */
 const step = (state: State, operation: Operation, place: number, known: ReadonlySet<string>): State | false => {
-  const { kind, record, status } = operation
-  if (status === undefined) return kind === "create" ? (state ?? `?${place}`) : kind === "delete" ? undefined : state
+  const { kind, record, status, value } = operation
+  if (status === undefined) return effect(state, operation, place)
   // Not taken on: nothing may have changed.
   if (status === 503) return state
-  if (kind === "create") {
-    if (status === 201) return state === undefined && record !== undefined && record.id
-    return status === 409 && state !== undefined && state
+  if (status === 201) {
+    const isRight = state === undefined && record !== undefined && isMet(state, operation)
+    return isRight && (kind === "create" || kind === "replace") && { id: record.id, value }
   }
-  if (status === 404) return state === undefined && state
-  if (state === undefined) return false
+  if (kind === "create") return status === 409 && state !== undefined && state
+  if (status === 404) return state === undefined && kind !== "replace" && state
+  if (status === 412) return !isMet(state, operation) && (state !== undefined || kind === "replace") && state
+  if (state === undefined || !isMet(state, operation)) return false
   if (kind === "delete") return status === 204 ? undefined : false
-  if (status !== 200 || record === undefined) return false
+  if (status !== 200 || record === undefined || (kind === "get" && value !== state.value)) return false
   // The record of an unheard creation shows its id here, which can't be that of a creation that was answered.
-  if (state.startsWith("?")) return !known.has(record.id) && record.id
-  return state === record.id && state
+  const isSame = state.id.startsWith("?") ? !known.has(record.id) : state.id === record.id
+  return isSame && { id: record.id, value }
 }
 
 /**
@@ -64,9 +85,7 @@ export const isLinearizable = (history: ReadonlyArray<Operation>): boolean => {
   const all = history
     .filter(({ kind, status }) => status !== undefined || kind !== "get")
     .sort((a, b) => a.called - b.called)
-  const known = new Set(
-    all.flatMap(({ kind, record, status }) => (kind === "create" && status === 201 && record ? [record.id] : []))
-  )
+  const known = new Set(all.flatMap(({ record, status }) => (status === 201 && record ? [record.id] : [])))
   const done = new Set<number>()
   const visited = new Set<string>()
 
@@ -98,7 +117,7 @@ export const isLinearizable = (history: ReadonlyArray<Operation>): boolean => {
       limit = Math.min(limit, operation.returned)
     }
     if (isComplete) return true
-    const key = `${start}${ahead} ${latest} ${state}`
+    const key = `${start}${ahead} ${latest} ${state?.id} ${state?.value}`
     if (visited.has(key)) return false
     visited.add(key)
     for (const at of next) {
@@ -137,13 +156,13 @@ interface Life {
 export const sharedCids = (history: ReadonlyArray<Operation>): ReadonlyArray<string> => {
   const wrong: Array<string> = []
   const lives = new Map<string, Life>()
-  for (const { called, kind, record, returned } of history) {
+  for (const { called, record, returned, status } of history) {
     if (record === undefined) continue
     const life = lives.get(record.id) ?? { record, from: returned, until: Number.NEGATIVE_INFINITY }
     if (!isDeepStrictEqual(life.record, record)) wrong.push(`${record.id} was ${JSON.stringify([life.record, record])}`)
     life.from = Math.min(life.from, returned)
     // Its creation was called before it was there.
-    if (kind !== "create") life.until = Math.max(life.until, called)
+    if (status !== 201) life.until = Math.max(life.until, called)
     lives.set(record.id, life)
   }
   const byStart = Array.from(lives.values())

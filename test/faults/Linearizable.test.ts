@@ -1,8 +1,9 @@
+import * as Http from "node:http"
 import { describe, expect, it } from "vitest"
 import type { Vm } from "../../src/domain/Vm.js"
 import { type Daemon, startDaemon } from "../support/Daemon.js"
 import { makeHome } from "../support/Home.js"
-import { tryCall } from "../support/HttpJson.js"
+import { sendRequest } from "../support/HttpJson.js"
 import { isLinearizable, type Operation, type Sighting, sharedCids, violations } from "./Linearizability.js"
 import { report, trials } from "./Report.js"
 
@@ -11,6 +12,44 @@ const clients = 10
 const operationsEach = trials(200, 30)
 
 const sighting = ({ cid, id, name }: Vm): Sighting => ({ id, name, cid })
+
+const kinds: ReadonlyArray<readonly [share: number, kind: Operation["kind"]]> = [
+  [0.2, "create"],
+  [0.35, "replace"],
+  [0.55, "update"],
+  [0.75, "delete"],
+  [1, "get"]
+]
+const methods = { create: "POST", replace: "PUT", update: "PATCH", delete: "DELETE", get: "GET" } as const
+
+/** What a request with a precondition sends, and the version that it requires. */
+interface Condition {
+  readonly headers: Http.OutgoingHttpHeaders
+  readonly requires?: number | "none"
+}
+
+/** The entity tags that were seen, by the version's value. */
+class Versions {
+  private readonly tags = new Map<string, { readonly value: number; readonly tag: string }>()
+  private readonly all = new Map<string, string>()
+
+  see({ id, mem_size_mib: value, name }: Vm, tag: string | undefined) {
+    const known = this.all.get(`${id} ${value}`) ?? tag
+    expect(tag).toBe(known)
+    expect(tag).toMatch(/^"[^"]+"$/)
+    this.all.set(`${id} ${value}`, tag ?? "")
+    this.tags.set(name, { value, tag: tag ?? "" })
+  }
+
+  /** Half of the changes require the version that was seen last, and some of the replacements that there is none. */
+  condition(kind: Operation["kind"], name: string): Condition {
+    const dice = Math.random()
+    const last = this.tags.get(name)
+    if (kind === "create" || kind === "get" || dice < 0.4) return { headers: {} }
+    if (kind === "replace" && dice < 0.6) return { headers: { "if-none-match": "*" }, requires: "none" }
+    return last === undefined ? { headers: {} } : { headers: { "if-match": last.tag }, requires: last.value }
+  }
+}
 
 /** A daemon that can be restarted while it is used. */
 const makeService = async (first: Daemon, restart: () => Promise<Daemon>) => {
@@ -28,16 +67,21 @@ const makeService = async (first: Daemon, restart: () => Promise<Daemon>) => {
 
 describe("the checker", () => {
   const record = (id: string, cid = 3): Sighting => ({ id, name: "a", cid })
-  /** `12 create 201 x`: called at 1, returned at 2; no status means no answer, and `-` a return that is not known. */
+  /**
+   * `12 update 200 x 5 4`: called at 1, returned at 2, answered with record x, whose value it set to 5, and which it
+   * required to have value 4. No status means no answer, a return or record `-` one that is not known.
+   */
   const parse = (text: string): Operation => {
-    const [times = "", kind = "", status, id] = text.split(" ")
+    const [times = "", kind, status = "-", id = "-", value = "-", requires = "-"] = text.split(" ")
     return {
-      kind: kind === "create" || kind === "delete" ? kind : "get",
+      kind: kinds.find(([, known]) => known === kind)?.[1] ?? "get",
       name: "a",
       called: Number(times[0]),
       returned: times[1] === "-" ? Number.POSITIVE_INFINITY : Number(times[1]),
-      ...(status !== undefined && { status: Number(status) }),
-      ...(id !== undefined && { record: record(id) })
+      ...(status !== "-" && { status: Number(status) }),
+      ...(id !== "-" && { record: record(id) }),
+      ...(value !== "-" && { value: Number(value) }),
+      ...(requires !== "-" && { requires: requires === "none" ? requires : Number(requires) })
     }
   }
   const check = (...history: ReadonlyArray<string>) => isLinearizable(history.map(parse))
@@ -54,6 +98,18 @@ describe("the checker", () => {
     ["an unanswered deletion that was not", ["12 create 201 x", "35 delete", "67 get 200 x"]],
     ["an unheard creation that was done late", ["1- create", "23 create 201 x", "45 delete 204", "67 get 200 y"]],
     ["an unheard deletion that was done late", ["12 create 201 x", "3- delete", "45 get 200 x", "67 get 404"]],
+    ["an update", ["12 create 201 x 1", "34 update 200 x 2", "56 get 200 x 2", "78 replace 200 x 3"]],
+    ["a read during an update", ["12 create 201 x 1", "36 update 200 x 2", "45 get 200 x 1", "78 get 200 x 2"]],
+    ["two updates of one version", ["12 create 201 x 1", "36 update 200 x 2 1", "45 update 412 - 3 1"]],
+    ["two replacements at once", ["13 replace 201 x 1", "24 replace 200 x 2", "56 get 200 x 2"]],
+    ["two replacements that require nothing", ["13 replace 412 - 1 none", "24 replace 201 x 2 none"]],
+    ["a replacement of a version that is gone", ["12 create 201 x 1", "34 delete 204", "56 replace 412 - 2 1"]],
+    ["a deletion of one version", ["12 create 201 x 1", "34 delete 412 - - 2", "56 delete 204 - - 1", "78 get 404"]],
+    ["an update of nothing", ["12 update 404 - 2 1"]],
+    ["an unanswered update that was done", ["12 create 201 x 1", "35 update - - 2", "67 get 200 x 2"]],
+    ["an unanswered update that was not", ["12 create 201 x 1", "35 update - - 2 7", "67 get 200 x 1"]],
+    ["an unanswered replacement that created", ["1- replace - - 1", "23 get 404", "45 get 200 x 1", "67 get 200 x 1"]],
+    ["an unanswered replacement that changed", ["12 create 201 x 1", "3- replace - - 2", "45 get 200 x 2"]],
     [
       "a call that was not taken on",
       ["12 create 503", "34 get 404", "56 create 201 x", "78 delete 503", "89 get 200 x"]
@@ -63,6 +119,24 @@ describe("the checker", () => {
   })
 
   it.each([
+    ["a lost update", ["12 create 201 x 1", "34 update 200 x 2", "56 get 200 x 1"]],
+    ["a lost replacement", ["12 create 201 x 1", "34 replace 200 x 2", "56 get 200 x 1"]],
+    ["two updates of one version", ["12 create 201 x 1", "36 update 200 x 2 1", "45 update 200 x 3 1"]],
+    ["an update that goes back", ["12 create 201 x 1", "38 update 200 x 2", "45 get 200 x 2", "67 get 200 x 1"]],
+    ["a mix of two updates", ["12 create 201 x 1", "34 update 200 x 2", "56 get 200 x 3"]],
+    ["a second creation by replacement", ["13 replace 201 x 1", "24 replace 201 y 2"]],
+    ["a replacement of nothing", ["12 replace 200 x 1"]],
+    ["a replacement of what may not be", ["12 create 201 x 1", "34 replace 200 x 2 none"]],
+    ["a replacement that finds nothing", ["12 replace 404 - 1"]],
+    ["a creation in place of a version", ["12 replace 201 x 2 1"]],
+    ["a refusal of the present version", ["12 create 201 x 1", "34 update 412 - 2 1"]],
+    ["a refusal without a condition", ["12 create 201 x 1", "34 delete 412"]],
+    ["a deletion of another version", ["12 create 201 x 1", "34 delete 204 - - 2"]],
+    ["a conditional update that was refused and done", ["12 create 201 x 1", "35 update - - 2 7", "67 get 200 x 2"]],
+    [
+      "an unanswered update done after its daemon's end",
+      ["12 create 201 x 1", "34 update - - 2", "56 get 200 x 1", "78 get 200 x 2"]
+    ],
     ["a stale read", ["12 create 201 x", "34 delete 204", "56 get 200 x"]],
     ["a lost creation", ["12 create 201 x", "34 get 404"]],
     ["a double creation", ["13 create 201 x", "24 create 201 y"]],
@@ -107,6 +181,8 @@ describe("the service", () => {
     const service = await makeService(await startDaemon(home), () => startDaemon(home))
     const counts = { answered: 0, unanswered: 0 }
     const statuses = new Set<string>()
+    const versions = new Versions()
+    const agent = new Http.Agent({ keepAlive: true })
     // Every event has a time of its own, in the order in which this process saw them.
     let clock = 0
 
@@ -121,26 +197,36 @@ describe("the service", () => {
         sent++
         const name = names[Math.floor(Math.random() * names.length)] ?? ""
         const dice = Math.random()
-        const kind = dice < 0.35 ? "create" : dice < 0.65 ? "delete" : "get"
+        const kind = kinds.find(([share]) => dice < share)?.[1] ?? "get"
         const isList = dice > 0.95
         const path = isList || kind === "create" ? "/v1/vms" : `/v1/vms/${name}`
+        const { headers, ...required } = versions.condition(kind, name)
+        const value = 1000 + sent
+        const isWrite = kind !== "get" && kind !== "delete"
+        const content = isWrite ? { ...(kind === "create" && { name }), mem_size_mib: value } : undefined
         const called = ++clock
-        const method = { create: "POST", get: "GET", delete: "DELETE" }[kind]
-        const answer = await tryCall(daemon, method, path, kind === "create" ? { name } : undefined)
+        const operation = { kind, name, called, ...required, ...(isWrite && { value }) }
+        const answer = await sendRequest(daemon, methods[kind], path, { agent, headers, content }).catch(
+          () => undefined
+        )
         if (answer === undefined) {
           // Whatever becomes of the request, it is done once that daemon has ended.
           await daemon.ended
           counts.unanswered++
-          if (kind !== "get") history.push({ kind, name, called, returned: ++clock })
+          if (kind !== "get") history.push({ ...operation, returned: ++clock })
           return
         }
         const returned = ++clock
-        const { body, status } = answer
+        const { status } = answer
+        const body: unknown = answer.text === "" ? undefined : JSON.parse(answer.text)
         counts.answered++
         statuses.add(`${kind} ${status}`)
         if (!isList) {
-          const vm = status === 200 || status === 201 ? sighting(body as Vm) : undefined
-          history.push({ kind, name, called, returned, status, ...(vm && { record: vm }) })
+          const vm = status === 200 || status === 201 ? (body as Vm) : undefined
+          if (vm === undefined) return void history.push({ ...operation, returned, status })
+          versions.see(vm, answer.headers.etag)
+          if (isWrite) expect(vm.mem_size_mib).toBe(value)
+          history.push({ ...operation, returned, status, record: sighting(vm), value: vm.mem_size_mib })
           return
         }
         expect(status).toBe(200)
@@ -149,8 +235,9 @@ describe("the service", () => {
           expect(new Set(list.map((vm) => vm[key])).size).toBe(list.length)
         for (const each of names) {
           const vm = list.find((one) => one.name === each)
-          const seen = vm === undefined ? { status: 404 } : { status: 200, record: sighting(vm) }
-          history.push({ kind, name: each, called, returned, ...seen })
+          const seen =
+            vm === undefined ? { status: 404 } : { status: 200, record: sighting(vm), value: vm.mem_size_mib }
+          history.push({ kind: "get", name: each, called, returned, ...seen })
         }
       }
       const client = async () => {
@@ -177,12 +264,16 @@ describe("the service", () => {
       expect(sharedCids(history), `history ${at}`).toEqual([])
     }
     expect(Array.from(statuses)).toEqual(
-      expect.arrayContaining(["create 201", "create 409", "get 200", "get 404", "delete 204", "delete 404"])
+      expect.arrayContaining([
+        ...["create 201", "create 409", "get 200", "get 404", "delete 204", "delete 404", "delete 412"],
+        ...["update 200", "update 404", "update 412", "replace 200", "replace 201", "replace 412"]
+      ])
     )
     report({
       promise: "6. linearizable answers",
       trials: `${histories} histories of ${clients} clients x ${operationsEach} operations on 6 names, 2 restarts each`,
-      asserted: "each is linearizable; no two records that were there at once share a CID",
+      asserted:
+        "each is linearizable, with updates and preconditions; no two records that were there at once share a CID",
       result: `${counts.answered} answers, ${counts.unanswered} requests without one, 0 violations`
     })
   })

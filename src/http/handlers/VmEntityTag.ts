@@ -15,7 +15,16 @@ const digest = (text: string): string =>
   )
 
 /** The strong entity tag of a record: the same for the same fields, however the record was made. */
-export const entityTag = (vm: Vm): string => `"${digest(JSON.stringify(fields.map((field) => vm[field])))}"`
+export const entityTag = (vm: Vm): string => {
+  let text = ""
+  for (const field of fields) {
+    const value = vm[field]
+    // A length before each text: no other fields make up the same text.
+    if (value !== undefined)
+      text += typeof value === "number" ? `${field}=${value};` : `${field}:${value.length}:${value}`
+  }
+  return `"${digest(text)}"`
+}
 
 /** Strong comparison (RFC 9110, 8.8.3.2): a weak tag never matches. */
 const isMatch = (header: string, tag: string | undefined): boolean => {

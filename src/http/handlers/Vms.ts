@@ -46,14 +46,15 @@ export const layer = HttpApiServer.group(Api, "vms", (handlers) =>
             )
           : listPage({ ...selection, limit })
       )
-      .handle("get", ({ headers, path }) =>
-        Effect.flatMap(store.get(path.nameOrId), (vm) => {
+      .handle("get", ({ headers, path: { nameOrId } }) => {
+        const precondition = preconditionOf(headers, nameOrId)
+        if (precondition === undefined) return Effect.map(store.get(nameOrId), record)
+        return Effect.flatMap(store.get(nameOrId), (vm) => {
           const etag = entityTag(vm)
           if (isUnmodified(headers, etag)) return Effect.succeed(HttpResponse.empty({ status: 304, headers: { etag } }))
-          const checked = preconditionOf(headers, path.nameOrId)?.(vm) ?? Either.void
-          return Either.map(checked, () => HttpResponse.value(vm, { headers: { etag } }))
+          return Either.map(precondition(vm), () => record(vm))
         })
-      )
+      })
       .handle("update", ({ headers, path: { nameOrId }, payload }) =>
         Effect.map(store.update(nameOrId, payload, preconditionOf(headers, nameOrId)), record)
       )
