@@ -1,4 +1,6 @@
-import { readFileSync, statSync } from "node:fs"
+import { spawnSync } from "node:child_process"
+import { mkdirSync, readFileSync, statSync, truncateSync } from "node:fs"
+import { join } from "node:path"
 import { describe, expect, it } from "vitest"
 import type { Vm } from "../../src/domain/Vm.js"
 import { type Daemon, startDaemon } from "../support/Daemon.js"
@@ -82,6 +84,28 @@ describe.skipIf(!isThere)(`Linux under QEMU${needs}`, () => {
     expect(readFileSync(writable, "latin1").slice(512)).toMatch(/^written by the guest\n/)
     expect(statSync(writable).size).toBe(1024 * 1024)
     expect(readFileSync(readOnly, "latin1")).not.toContain("written")
+  })
+
+  it("sees an I/O error when the host's disk is full, and runs on", async ({ onTestFinished, skip }) => {
+    const { daemon, home } = await setUp(onTestFinished)
+    const disk = join(home.path, "disk")
+    mkdirSync(disk)
+    if (spawnSync("mount", ["-t", "tmpfs", "-o", "size=64k", "tmpfs", disk]).status !== 0) {
+      skip("needs the right to mount a tmpfs")
+    }
+    onTestFinished(async () => void spawnSync("umount", ["-l", disk]))
+    const path_on_host = home.write("disk/sparse.img", "")
+    truncateSync(path_on_host, 1024 * 1024)
+    expect(() => home.write("disk/filler", Buffer.alloc(128 * 1024))).toThrow("ENOSPC")
+    await createVm(daemon, "web", {
+      config_json: JSON.stringify({ drives: [{ drive_id: "data", path_on_host, is_root_device: false }] })
+    })
+    await startVm(daemon, "web")
+    await printed(daemon, "web", "LINUX-READY")
+    const { text } = await sendRequest(daemon, "GET", "/v1/vms/web/logs?tail=10000")
+    expect(text).toMatch(/WRITE vda refused: .*error/)
+    expect((await call(daemon, "POST", "/v1/vms/web/stop", { timeout_s: 120 })).status).toBe(200)
+    expect((await ended(daemon, "web")).console).toContain("POWER-BUTTON\n")
   })
 
   it("is stopped by its power button, and says so", async ({ onTestFinished }) => {
