@@ -1292,6 +1292,7 @@ describe("the documents", () => {
         expect(filters).toMatchObject([
           { name: "role", in: "query", schema: { enum: ["portal", "work", "service"] } },
           { name: "state", in: "query", schema: { enum: ["created", "running", "stopped", "crashed", "failed"] } },
+          { name: "name_prefix", in: "query", schema: { type: "string" } },
           { name: "limit", in: "query", schema: { type: "integer", minimum: 1, maximum: 1000 } },
           { name: "cursor", in: "query", schema: { type: "string" } }
         ])
