@@ -1,7 +1,8 @@
 // Builds dist/, which runs without node_modules:
 // - nexusd and nexusctl: a bundle each, started from V8's code cache by launcher.cjs; SQLite and what is loaded on first
 //   use are separate files;
-// - lib/ and types/: the typed client and the domain's schemas.
+// - lib/ and types/: the typed client and the domain's schemas;
+// - nexusctl.1: the man page, from the definitions of the commands.
 //
 // node scripts/build.mjs [--if-stale]
 //
@@ -17,7 +18,8 @@ import {
   readFileSync,
   renameSync,
   rmSync,
-  statSync
+  statSync,
+  writeFileSync
 } from "node:fs"
 import { tmpdir } from "node:os"
 import { basename, join, resolve } from "node:path"
@@ -198,6 +200,25 @@ const buildLibrary = async () => {
   if (status !== 0) process.exit(1)
 }
 
+/** Writes the man page. The default paths in it begin with `~`. */
+const buildManPage = async () => {
+  const contents = `import { text } from "./src/cli/nexusctl/ManPage.js"; process.stdout.write(text())`
+  const { outputFiles } = await build({
+    ...commonOptions,
+    stdin: { contents, resolveDir: "." },
+    sourcemap: false,
+    write: false
+  })
+  const env = { PATH: process.env["PATH"], HOME: "~" }
+  const { status, stdout } = spawnSync(process.execPath, ["-"], {
+    env,
+    input: outputFiles[0]?.text ?? "",
+    stdio: ["pipe", "pipe", "inherit"]
+  })
+  if (status !== 0) process.exit(1)
+  writeFileSync(`${newDist}/nexusctl.1`, stdout)
+}
+
 /** @param {string} path */
 const changedAt = (path) => statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0
 
@@ -258,6 +279,7 @@ compileSqlite()
 if (!isIfStale || isStale()) {
   if (!isIfStale) await buildLibrary()
   await copySqlite()
+  if (!isIfStale) await buildManPage()
   await Promise.all(
     bundles.map(({ outfile, ...bundle }) => build({ ...commonOptions, ...bundle, outfile: `${newDist}/${outfile}` }))
   )

@@ -32,7 +32,10 @@ describe.concurrent("nexusctl's command line", () => {
       ["vm", "list", "--role", "wrok"],
       'option --role: expected one of portal, work, service, got "wrok"; did you mean work?'
     ],
-    [["vm", "list", "-oxml"], 'option --output: expected one of text, wide, json, yaml, name, got "xml"; did you mean yaml?'],
+    [
+      ["vm", "list", "-oxml"],
+      'option --output: expected one of text, wide, json, yaml, name, got "xml"; did you mean yaml?'
+    ],
     [
       ["vm", "lst"],
       "unknown command 'lst': expected one of create, list, inspect, delete, update, start, stop, restart, wait, logs; did you mean list?"

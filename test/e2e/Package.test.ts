@@ -91,7 +91,9 @@ it("the package installs without a compiler, with programs on the PATH and a typ
   const pack = ["pack", "--json", "--ignore-scripts", "--pack-destination", folder]
   const [{ files, filename }] = JSON.parse(npm(process.cwd(), ...pack))
   const names = files.map(({ path }: { readonly path: string }) => path)
-  expect(names).toEqual(expect.arrayContaining(["LICENSE", "README.md", "dist/nexusd.cjs", "packaging/nexus.service"]))
+  expect(names).toEqual(
+    expect.arrayContaining(["LICENSE", "README.md", "dist/nexusctl.1", "dist/nexusd.cjs", "packaging/nexus.service"])
+  )
   expect(names.filter((name: string) => /^(src|test|scripts|docs)\//.test(name))).toEqual([])
 
   const home = makeHome(onTestFinished)
@@ -119,6 +121,7 @@ it("the package installs without a compiler, with programs on the PATH and a typ
   for (const name of ["nexusctl", "nxc"]) {
     expect(installed(name, "vm", "list", "--daemon", daemon.address)).toMatch(/^web .*\n^packed /m)
   }
+  expect(readFileSync(join(prefix, "share/man/man1/nexusctl.1"), "utf8")).toMatch(/^\.TH NEXUSCTL 1 /)
   expect(lstatSync(join(prefix, "lib/node_modules/nexus")).isSymbolicLink()).toBe(false)
   const copy = join(folder, "copy.db")
   installed("nexusd", "backup", copy, "--db", join(home.path, "state/nexus/nexus.db"))
