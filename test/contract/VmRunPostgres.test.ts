@@ -5,7 +5,7 @@ import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import type * as Pg from "pg"
 import { beforeAll, describe, expect, it, vi } from "vitest"
-import { Conflict, NotFound } from "../../src/domain/Errors.js"
+import { Conflict, NotFound, PreconditionFailed } from "../../src/domain/Errors.js"
 import { CreateVm } from "../../src/domain/Vm.js"
 import * as VmTransition from "../../src/domain/VmTransition.js"
 import { parsePostgresUrl } from "../../src/services/PostgresUrl.js"
@@ -89,6 +89,46 @@ describe.skipIf(!hasPostgres)(`Runs in PostgreSQL${needsPostgres}`, () => {
         expect(yield* Fiber.join(claimed)).toMatchObject({ _tag: "Right" })
         expect(yield* Fiber.join(deleted)).toEqual(Either.left(Conflict.beingStarted("web")))
         expect((yield* one.getWithRun("web")).run?.run_id).toBe("run of web")
+      })
+    ))
+
+  it("of replacements of one name by two daemons one creates it, 50 times", () =>
+    withDaemons(({ one, two }) =>
+      Effect.gen(function* () {
+        for (let round = 0; round < 50; round++) {
+          const params = CreateVm.make({ name: `vm-${round}` })
+          const outcomes = yield* Effect.all(
+            [one, two, one, two].map((daemon) => daemon.replace(params)),
+            { concurrency: "unbounded" }
+          )
+          expect(outcomes.filter(({ before }) => before === undefined)).toHaveLength(1)
+          expect(new Set(outcomes.map(({ after }) => after.id)).size).toBe(1)
+        }
+      })
+    ))
+
+  it("a conditional delete that waits for a change fails, and a replacement that waits for a delete creates", () =>
+    withDaemons(({ client, database, one, two }) =>
+      Effect.gen(function* () {
+        const { id, role } = yield* create(one, "web")
+        const isAsRead: VmTransition.Precondition = (vm) =>
+          vm?.role === role ? Either.void : Either.left(PreconditionFailed.changed("web"))
+        yield* query(client, "BEGIN")
+        yield* query(client, "UPDATE vms SET role = 'portal'")
+        const deleted = yield* Effect.fork(Effect.either(two.delete("web", isAsRead)))
+        yield* waiting(database, 1)
+        yield* query(client, "COMMIT")
+        expect(yield* Fiber.join(deleted)).toEqual(Either.left(PreconditionFailed.changed("web")))
+
+        yield* query(client, "BEGIN")
+        yield* query(client, "DELETE FROM vms")
+        const replaced = yield* Effect.fork(one.replace(CreateVm.make({ name: "web" })))
+        yield* waiting(database, 1)
+        yield* query(client, "COMMIT")
+        const { after, before } = yield* Fiber.join(replaced)
+        expect(before).toBeUndefined()
+        expect(after.id).not.toBe(id)
+        expect(yield* two.get("web")).toEqual(after)
       })
     ))
 

@@ -11,7 +11,7 @@ import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import { Conflict } from "../../src/domain/Errors.js"
+import { Conflict, PreconditionFailed } from "../../src/domain/Errors.js"
 import { NexusClient } from "../../src/http/Client.js"
 import * as Server from "../../src/http/Server.js"
 import { HttpApiServer } from "../../src/http/server/HttpApiServer.js"
@@ -81,6 +81,7 @@ describe("VMs that run, over HTTP", () => {
         client.vms.start({ path }),
         client.vms.stop({ path, payload: undefined }),
         client.vms.update({ path, payload: { vcpu_count: 2 } }),
+        client.vms.replace({ path, payload: { role: "work", vcpu_count: 1, mem_size_mib: 128 } }),
         client.vms.delete({ path })
       ]) {
         expect(yield* Effect.either(call)).toEqual(Either.left(Conflict.beingStarted("web")))
@@ -160,11 +161,75 @@ describe("VMs that run, over HTTP", () => {
       for (const payload of [{ name: "db" }, { vcpu_count: 2 }, { mem_size_mib: 256 }, { config_json: "{}" }]) {
         expect(yield* Effect.flip(client.vms.update({ path, payload }))).toEqual(Conflict.running("update", "web"))
       }
+      const same = { role: "work", vcpu_count: running.vcpu_count, mem_size_mib: running.mem_size_mib } as const
+      expect(yield* client.vms.replace({ path, payload: same })).toMatchObject(running)
+      for (const payload of [
+        { ...same, vcpu_count: 2 },
+        { ...same, mem_size_mib: 256 },
+        { ...same, config_json: "{}" }
+      ]) {
+        expect(yield* Effect.flip(client.vms.replace({ path, payload }))).toEqual(Conflict.running("update", "web"))
+      }
       expect(yield* Effect.flip(client.vms.delete({ path }))).toEqual(Conflict.running("delete", "web"))
       expect(yield* client.vms.update({ path, payload: { role: "portal" } })).toMatchObject({
         ...running,
         role: "portal"
       })
+    })
+  )
+
+  it.scopedLive("with If-Match a VM is started, stopped and deleted as it was read, and not otherwise", () =>
+    Effect.gen(function* () {
+      const { client, create, host, ...world } = yield* serve
+      yield* create("web")
+      const read = Effect.map(client.vms.get({ path, withResponse: true }), ([vm, response]) => ({
+        vm,
+        headers: { "if-match": NexusClient.entityTag(response) ?? "" }
+      }))
+      const stale = { headers: (yield* read).headers, failure: PreconditionFailed.changed("web") }
+      yield* client.vms.update({ path, payload: { vcpu_count: 2 } })
+      const { headers: created } = yield* read
+      expect(yield* Effect.flip(client.vms.start({ path, headers: stale.headers }))).toEqual(stale.failure)
+      expect(host.running()).toEqual([])
+      const started = yield* client.vms.start({ path, headers: created })
+      const running = yield* read
+      expect(running.vm).toEqual(started)
+      for (const headers of [stale.headers, created]) {
+        expect(yield* Effect.flip(client.vms.start({ path, headers }))).toEqual(stale.failure)
+        expect(yield* Effect.flip(client.vms.stop({ path, headers, payload: undefined }))).toEqual(stale.failure)
+        expect(yield* Effect.flip(client.vms.delete({ path, headers }))).toEqual(stale.failure)
+      }
+      expect(host.running()).toHaveLength(1)
+      const { headers } = running
+      expect(yield* Effect.flip(client.vms.start({ path, headers }))).toEqual(Conflict.alreadyRunning("web"))
+      expect(yield* Effect.flip(client.vms.delete({ path, headers }))).toEqual(Conflict.running("delete", "web"))
+      const stopped = yield* client.vms.stop({ path, headers, payload: undefined })
+      expect(yield* read).toMatchObject({ vm: stopped })
+      expect(yield* Effect.flip(client.vms.delete({ path, headers }))).toEqual(stale.failure)
+      yield* assertTrue({ host, ...world })
+      yield* client.vms.delete({ path, headers: (yield* read).headers })
+    })
+  )
+
+  it.scopedLive("of a start and a change of one version at once one succeeds", () =>
+    Effect.gen(function* () {
+      const { client, create, host, ...world } = yield* serve
+      for (let round = 0; round < 20; round++) {
+        const path = { nameOrId: `web-${round}` }
+        yield* create(path.nameOrId)
+        const [, response] = yield* client.vms.get({ path, withResponse: true })
+        const headers = { "if-match": NexusClient.entityTag(response) ?? "" }
+        const start = Effect.asVoid(client.vms.start({ path, headers }))
+        const update = Effect.asVoid(client.vms.update({ path, headers, payload: { vcpu_count: 2 } }))
+        const outcomes = yield* Effect.all(
+          (round % 2 === 0 ? [start, update] : [update, start]).map((call) => Effect.either(call)),
+          { concurrency: "unbounded" }
+        )
+        expect(outcomes.filter(Either.isRight)).toHaveLength(1)
+        const { state, vcpu_count } = yield* client.vms.get({ path })
+        expect([state, vcpu_count]).toEqual(state === "running" ? ["running", 1] : ["created", 2])
+      }
+      yield* assertTrue({ host, ...world })
     })
   )
 
