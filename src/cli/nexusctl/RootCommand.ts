@@ -3,11 +3,13 @@ import * as Options from "@effect/cli/Options"
 import { Address, defaultAddress, formatAddress } from "../../domain/Address.js"
 import { withAliases, withSubcommands } from "../runner/CommandTree.js"
 import { schemaOption } from "../runner/SchemaOption.js"
+import { applyCommand } from "./ApplyCommand.js"
 import { completeVmsCommand } from "./CompleteVmsCommand.js"
 import { defaultConfigPath, defaultSilenceSeconds, SilenceSeconds } from "./DaemonClient.js"
 import { statusCommand } from "./StatusCommand.js"
 import { versionCommand } from "./VersionCommand.js"
 import { createCommand, deleteCommand, inspectCommand, listCommand } from "./VmCommands.js"
+import { editCommand } from "./VmEditCommand.js"
 import { logsCommand } from "./VmLogsCommand.js"
 import { restartCommand, startCommand, stopCommand, waitCommand } from "./VmRunCommands.js"
 import { updateCommand } from "./VmUpdateCommand.js"
@@ -20,6 +22,7 @@ const vm = Command.make("vm").pipe(
     inspectCommand.pipe(withAliases("show")),
     deleteCommand.pipe(withAliases("rm")),
     updateCommand,
+    editCommand,
     startCommand,
     stopCommand,
     restartCommand,
@@ -54,5 +57,5 @@ export const nexusctl = Command.make("nexusctl", {
   )
 }).pipe(
   Command.withDescription("Control nexusd, the daemon that keeps the records of this host's microVMs (alias: nxc)"),
-  withSubcommands([statusCommand, versionCommand, vm, completeVmsCommand])
+  withSubcommands([statusCommand, versionCommand, vm, applyCommand, completeVmsCommand])
 )

@@ -24,12 +24,12 @@ const maxConcurrency = 64
  * Does the same with each VM, and prints the outcomes in the order of the names. A failure does not keep the others from
  * being tried; the command fails with the exit code of the first one.
  */
-export const forEachVm = <A>(
-  vms: ReadonlyArray<string>,
-  attempt: (vm: string) => Effect.Effect<A, CommandFailed>,
+export const forEachVm = <Vm, A, R = never>(
+  vms: ReadonlyArray<Vm>,
+  attempt: (vm: Vm) => Effect.Effect<A, CommandFailed, R>,
   print: (success: A, index: number) => Effect.Effect<void, OutputFailed>,
   options?: { readonly sideBySide: boolean }
-): Effect.Effect<void, CommandFailed | OutputFailed> =>
+): Effect.Effect<void, CommandFailed | OutputFailed, R> =>
   Effect.gen(function* () {
     const failures: Array<CommandFailed> = []
     yield* Stream.fromIterable(vms).pipe(
