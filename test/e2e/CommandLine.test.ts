@@ -38,7 +38,7 @@ describe.concurrent("nexusctl's command line", () => {
     ],
     [
       ["vm", "lst"],
-      "unknown command 'lst': expected one of create, list, inspect, delete, update, start, stop, restart, wait, logs; did you mean list?"
+      "unknown command 'lst': expected one of create, list, inspect, delete, update, edit, start, stop, restart, wait, logs; did you mean list?"
     ],
     [["vm", "list", "--rol=work"], "unknown option '--rol'; did you mean --role?"],
     [["-o", "json", "vm", "list"], "option '-o' goes after the command that it is for"],
@@ -50,7 +50,7 @@ describe.concurrent("nexusctl's command line", () => {
     [["--completions", "powershell"], "option --completions: expected one of bash, zsh, fish, got 'powershell'"],
     [["--completions", "sh"], "option --completions: expected one of bash, zsh, fish, got 'sh'; did you mean zsh?"],
     [["--completions"], "option --completions needs a value: bash | zsh | fish"],
-    [["--", "vm", "list"], "missing command: expected one of status, version, vm"],
+    [["--", "vm", "list"], "missing command: expected one of status, version, vm, apply"],
     [["vm", "create", "a", "b"], "unexpected argument 'b'"],
     [["vm", "create"], "missing argument NAME"]
   ] as const) {

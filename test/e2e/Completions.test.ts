@@ -99,7 +99,7 @@ const completer = async (shell: Shell, program: "nexusctl" | "nexusd", home: Hom
 }
 
 const roles = ["portal", "service", "work"]
-const formats = ["json", "text"]
+const formats = ["json", "name", "text", "wide", "yaml"]
 
 for (const shell of ["bash", "zsh", "fish"] as const) {
   describe.skipIf(!existsSync(shells[shell])).concurrent(`completions in ${shell}`, () => {
@@ -117,9 +117,9 @@ for (const shell of ["bash", "zsh", "fish"] as const) {
     })
 
     it("offer commands at every level, for nexusctl and nxc", async () => {
-      expect(await nexusctl.complete("nexusctl ")).toEqual(["status", "version", "vm"])
+      expect(await nexusctl.complete("nexusctl ")).toEqual(["apply", "status", "version", "vm"])
       expect(await nexusctl.complete("nxc vm ")).toEqual(
-        "create delete inspect list logs restart start stop update wait".split(" ")
+        "create delete edit inspect list logs restart start stop update wait".split(" ")
       )
       expect(await nexusctl.complete("nexusctl --daemon 127.0.0.1:2 vm li")).toEqual(["list"])
       expect(await nexusd.complete("nexusd ")).toEqual([

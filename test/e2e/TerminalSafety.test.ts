@@ -225,7 +225,9 @@ describe.concurrent("output that can't be written", () => {
   ]) {
     it.skipIf(!existsSync("/dev/full"))(`is exit 1 with a message: ${line} >/dev/full`, async () => {
       const { code, stderr } = await shell(`"$NODE" ${line} >/dev/full`)
-      expect(stderr).toBe("Error: cannot write to stdout: no space left on device (ENOSPC)\n")
+      const problem = "cannot write to stdout: no space left on device (ENOSPC)"
+      const asJson = `${JSON.stringify({ error: problem, exit_code: 1 })}\n`
+      expect(stderr).toBe(line.endsWith("-o json") ? asJson : `Error: ${problem}\n`)
       expect(code).toBe(1)
     })
   }

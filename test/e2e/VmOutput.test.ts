@@ -24,7 +24,8 @@ beforeAll(async () => {
 
 const run = (line: string) => runCli(home, line.split(" "), { env: { NEXUS_DAEMON: daemon.address } })
 
-describe.concurrent("-o", () => {
+// In sequence: some of them make and delete records.
+describe("-o", () => {
   it("json prints what the API sent", async () => {
     const sent = await (await fetch(`${daemon.url}/v1/vms`)).text()
     for (const option of ["-o json", "-ojson", "-o=json", "--output=json"]) {

@@ -61,7 +61,7 @@ describe("help", () => {
     expect(await nexusctl("help vm craete")).toEqual(
       failed(
         2,
-        "Error: unknown command 'craete': expected one of create, list, inspect, delete, update, start, stop, restart, wait, logs; did you mean create?\n" +
+        "Error: unknown command 'craete': expected one of create, list, inspect, delete, update, edit, start, stop, restart, wait, logs; did you mean create?\n" +
           "  See: nexusctl vm --help\n"
       )
     )

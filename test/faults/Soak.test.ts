@@ -51,7 +51,7 @@ const client = async (daemon: Daemon, line: number, isOver: () => boolean, books
     const answer = await send(daemon, Math.random() < 0.5 ? agent : undefined, method, path, content)
     books.requests++
     books.statuses.set(answer.status, (books.statuses.get(answer.status) ?? 0) + 1)
-    books.calls.add(`${method} ${path.replace(/\?.*/, "").replace(/^\/v1\/vms\/.*/, "/v1/vms/{nameOrId}")}`)
+    books.calls.add(`${method} ${path.replace(/\?.*/, "").replace(/^\/v1\/vms\/[^/]+/, "/v1/vms/{nameOrId}")}`)
     if (answer.status !== status) books.wrong.push(`${method} ${path}: ${answer.status} ${answer.text.slice(0, 200)}`)
     sample()
     return answer
@@ -70,6 +70,22 @@ const client = async (daemon: Daemon, line: number, isOver: () => boolean, books
       }
     }
     if (role !== undefined && list.some((vm) => vm.role !== role)) books.wrong.push(`more than ${role} is listed`)
+  }
+  /** Changes a record, or asks of a VM what it can't do. */
+  const changeOrAct = async (known: Vm, dice: number) => {
+    const { name, role } = known
+    const calls = [
+      async () => {
+        const { text } = await ask(200, "PATCH", pathOf(known), { role: role === "work" ? "portal" : "work" })
+        mine.set(name, JSON.parse(text))
+      },
+      () => ask(200, "PUT", pathOf(known), { role }),
+      () => ask(409, "POST", `${pathOf(known)}/start`),
+      () => ask(409, "POST", `${pathOf(known)}/stop`),
+      () => ask(200, "GET", `${pathOf(known)}/logs`),
+      () => ask(200, "GET", `${pathOf(known)}/wait?state=created`)
+    ]
+    await calls[Math.floor(dice * 1e6) % calls.length]?.()
   }
   for (let n = 0; !isOver(); n++) {
     const known = Array.from(mine.values())[n % Math.max(1, mine.size)]
@@ -98,7 +114,8 @@ const client = async (daemon: Daemon, line: number, isOver: () => boolean, books
     else if (dice < 0.86) await ask(404, "GET", `/v1/vms/${name}`)
     else if (dice < 0.9) await ask(400, "POST", "/v1/vms", { name: "Not A Label", more: "x".repeat(1000) })
     // The connection's end may overtake the answer, while the rest of the body is still being sent.
-    else if (dice < 0.92) await ask(413, "POST", "/v1/vms", { name, more: "x".repeat(1_100_000) }).catch(() => {})
+    else if (dice < 0.91) await changeOrAct(known, dice)
+    else if (dice < 0.925) await ask(413, "POST", "/v1/vms", { name, more: "x".repeat(1_100_000) }).catch(() => {})
     else if (dice < 0.93) await ask(404, "GET", "/no/such/place")
     else if (dice < 0.94) await ask(405, "PATCH", "/v1/health")
     else await dropped(daemon, dice)

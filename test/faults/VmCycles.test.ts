@@ -62,7 +62,8 @@ for (const { env, isUsable, name: vmm } of testVmms) {
       }
       // What is opened and loaded at the first use stays.
       for (let count = 0; count < 3; count++) await once()
-      await expect.poll(sockets).toBe(idleSockets)
+      // Connections of the log's clients are closed once they were idle for 5 s.
+      await expect.poll(sockets, { timeout: 30_000 }).toBe(idleSockets)
       const before = left()
       expect(before.files).toContain(join("vms", id, "console.log"))
       expect(before).toMatchObject({ sockets: 0, children: "", vmms: [] })
