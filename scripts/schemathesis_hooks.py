@@ -16,4 +16,7 @@ drives = st.lists(
 )
 configs = st.fixed_dictionaries({}, optional={"boot-source": boot_source, "drives": drives})
 
+entity_tags = st.lists(st.from_regex(r'(W/)?"[a-zA-Z0-9]{0,30}"', fullmatch=True), min_size=1, max_size=3).map(", ".join)
+
+schemathesis.openapi.format("entity-tags", st.one_of(st.just("*"), entity_tags))
 schemathesis.openapi.format("vm-config", configs.map(json.dumps))

@@ -8,21 +8,18 @@ interface EntityTag {
   readonly isWeak: boolean
 }
 
-/** An element of a list, which may be empty (RFC 9110, 5.6.1.2), and what separates it from the next. */
-const element = /[ \t]*(?:(W\/)?("[!#-~\x80-\xff]*")[ \t]*)?(?:,|$)/y
+const tag = /(W\/)?("[!#-~\x80-\xff]*")/g
+
+/** `*`, or a list of tags, of which elements may be empty (RFC 9110, 5.6.1.2). */
+const headerValue = new RegExp(
+  `^[ \\t]*\\*[ \\t]*$|^(?:[ \\t]*,)*[ \\t]*${tag.source}[ \\t]*(?:,[ \\t]*(?:${tag.source}[ \\t]*)?)*$`
+)
 
 /** Reads the value of an If-Match or If-None-Match header; returns `undefined` if it is malformed. */
 export const parseEntityTags = (text: string): "*" | ReadonlyArray<EntityTag> | undefined => {
+  if (!headerValue.test(text)) return undefined
   if (text.trim() === "*") return "*"
-  const tags: Array<EntityTag> = []
-  for (let index = 0; index < text.length; index = element.lastIndex) {
-    element.lastIndex = index
-    const match = element.exec(text)
-    if (match === null) return undefined
-    const [, weak, opaque] = match
-    if (opaque !== undefined) tags.push({ opaque, isWeak: weak !== undefined })
-  }
-  return tags.length === 0 ? undefined : tags
+  return Array.from(text.matchAll(tag), ([, weak, opaque = ""]) => ({ opaque, isWeak: weak !== undefined }))
 }
 
 const tags = (description: string) =>
@@ -32,7 +29,7 @@ const tags = (description: string) =>
         message: ({ actual }) =>
           `expected * or entity tags in double quotes, as in an ETag header, joined by commas, got ${preview(actual)}`,
         description,
-        jsonSchema: {}
+        jsonSchema: { type: "string", format: "entity-tags", description }
       })
     ),
     { exact: true }
