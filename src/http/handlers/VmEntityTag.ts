@@ -6,6 +6,22 @@ import type { Precondition } from "../../domain/VmTransition.js"
 import { type Preconditions, parseEntityTags } from "../EntityTag.js"
 
 const fields = Object.keys(Vm.fields) as ReadonlyArray<keyof Vm>
+const positions = new Map<string, number>(fields.map((field, index) => [field, index]))
+
+/** Whether the record has its fields in the schema's order, as those of stores have, and no others. */
+const isInOrder = (vm: Vm): boolean => {
+  let last = -1
+  for (const field in vm) {
+    const position = positions.get(field)
+    if (position === undefined || position <= last) return false
+    last = position
+  }
+  return true
+}
+
+/** The JSON of a record, with its fields in the schema's order. */
+const toJson = (vm: Vm): string =>
+  JSON.stringify(isInOrder(vm) ? vm : Object.fromEntries(fields.map((field) => [field, vm[field]])))
 
 /** 128 bits. Node 20.12 has `hash`, which takes half as long. */
 const digest = (text: string): string =>
@@ -14,17 +30,13 @@ const digest = (text: string): string =>
     22
   )
 
-/** The strong entity tag of a record: the same for the same fields, however the record was made. */
-export const entityTag = (vm: Vm): string => {
-  let text = ""
-  for (const field of fields) {
-    const value = vm[field]
-    // A length before each text: no other fields make up the same text.
-    if (value !== undefined)
-      text += typeof value === "number" ? `${field}=${value};` : `${field}:${value.length}:${value}`
-  }
-  return `"${digest(text)}"`
+/** The JSON of a record and its strong entity tag: the same for the same fields, however the record was made. */
+export const tagged = (vm: Vm): { readonly json: string; readonly tag: string } => {
+  const json = toJson(vm)
+  return { json, tag: `"${digest(json)}"` }
 }
+
+export const entityTag = (vm: Vm): string => tagged(vm).tag
 
 /** Strong comparison (RFC 9110, 8.8.3.2): a weak tag never matches. */
 const isMatch = (header: string, tag: string | undefined): boolean => {

@@ -9,7 +9,7 @@ import { VmStore } from "../../services/VmStore.js"
 import { Api } from "../Api.js"
 import * as HttpApiServer from "../server/HttpApiServer.js"
 import { HttpResponse } from "../server/HttpResponse.js"
-import { entityTag, isUnmodified, preconditionOf } from "./VmEntityTag.js"
+import { entityTag, isUnmodified, preconditionOf, tagged } from "./VmEntityTag.js"
 
 /** RFC 8288: the next page, with the parameters of this one. */
 const linkTo = ({ limit, name_prefix, role, state }: VmPageQuery, next: VmCursor) => {
@@ -21,10 +21,15 @@ const linkTo = ({ limit, name_prefix, role, state }: VmPageQuery, next: VmCursor
 }
 
 /** A record with its entity tag. */
-const record = (vm: Vm) => HttpResponse.value(vm, { headers: { etag: entityTag(vm) } })
+const record = (vm: Vm) => {
+  const { json: text, tag: etag } = tagged(vm)
+  return HttpResponse.bytes(json, text, { headers: { etag } })
+}
 
-const createdRecord = (vm: Vm) =>
-  HttpResponse.value(vm, { status: 201, headers: { location: `/v1/vms/${vm.id}`, etag: entityTag(vm) } })
+const createdRecord = (vm: Vm) => {
+  const { json: text, tag: etag } = tagged(vm)
+  return HttpResponse.bytes(json, text, { status: 201, headers: { location: `/v1/vms/${vm.id}`, etag } })
+}
 
 const json = "application/json"
 
