@@ -109,11 +109,11 @@ const startRaw = async () => {
 }
 
 /** @param {import("./scale.mjs").Scale["vms"]} scale */
-const measureStarts = async ({ rounds, together }) => {
+const measureStarts = async ({ rounds, together, warm }) => {
   const server = await startNexusd(seed(together), [], settings)
   const ids = await listIds(server.port)
   const [one = ""] = ids
-  const times = await alternate(rounds + 2, {
+  const times = await alternate(warm + rounds, {
     nexus: async () => {
       const time = await timed(() => startVm(server, one))
       await post(server.port, `/v1/vms/${one}/stop`, { force: true })
@@ -125,7 +125,7 @@ const measureStarts = async ({ rounds, together }) => {
       return time
     }
   })
-  const [nexus, bare] = [times.nexus.slice(2), times.raw.slice(2)]
+  const [nexus, bare] = [times.nexus.slice(warm), times.raw.slice(warm)]
   const all = await alternate(1, {
     nexus: () =>
       timed(async () => {
@@ -159,14 +159,21 @@ const measureStarts = async ({ rounds, together }) => {
   ]
 }
 
+/** Clients that start VMs at once: fewer than the connections that nexusd accepts. */
+const starters = 64
+
 /** @param {import("./scale.mjs").Scale["vms"]} scale */
 const measureRunning = async ({ idleMillis, running }) => {
   const database = seed(running)
   const server = await startNexusd(database, [], settings)
   await sleep(2_000)
   const before = memory(server.pid)
-  const ids = await listIds(server.port)
-  await Promise.all(ids.map((id) => post(server.port, `/v1/vms/${id}/start`)))
+  const ids = (await listIds(server.port)).values()
+  await Promise.all(
+    Array.from({ length: starters }, async () => {
+      for (const id of ids) await post(server.port, `/v1/vms/${id}/start`)
+    })
+  )
   await sleep(5_000)
   const each = (memory(server.pid) - before) / running / 1024
   const used = cpuTime(server.pid)
@@ -278,5 +285,6 @@ export const measureVms = async ({ vms: scale }, generator) => {
     return rows
   } finally {
     killAll()
+    rmSync(vms, { recursive: true, force: true })
   }
 }

@@ -32,7 +32,7 @@ const onCreate = async (body, response) => {
   const { mem_size_mib = 128, name, role = "work", vcpu_count = 1 } = JSON.parse(body)
   const now = Math.floor(Date.now() / 1000)
   const vm = { id: randomUUID(), name, role, state: "created", cid: 0, vcpu_count, mem_size_mib, created_at: now }
-  const values = [3, 4294967294, vm.id, name, role, vm.state, vcpu_count, mem_size_mib, now, now]
+  const values = [3, 4294967294, vm.id, name, role, vm.state, vcpu_count, mem_size_mib, now, now, null]
   const { rows } = await pool.query({ name: "insert", text: insert, values })
   if (rows[0].cid === null) return onCreate(body, response)
   return send(response, 201, JSON.stringify({ ...vm, cid: Number(rows[0].cid), updated_at: now }))

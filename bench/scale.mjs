@@ -22,6 +22,7 @@ const full = {
   growth: { rounds: 7, warm: 4_000, burst: 640, sizes: [100, 1_000, 10_000, 100_000], charted: true },
   vms: {
     rounds: 40,
+    warm: 30,
     together: 200,
     running: 1_000,
     idleMillis: 20_000,
@@ -48,6 +49,7 @@ const quick = {
   growth: { rounds: 3, warm: 1_000, burst: 320, sizes: [100, 100_000], charted: false },
   vms: {
     rounds: 10,
+    warm: 10,
     together: 50,
     running: 100,
     idleMillis: 5_000,
