@@ -25,10 +25,12 @@ import type { DatabaseOpenError } from "./services/DatabaseOpenError.js"
 import { type DatabaseTarget, formatTarget } from "./services/DatabaseTarget.js"
 import * as VmLifecycleLive from "./services/lifecycle/VmLifecycleLive.js"
 import * as PostgresDatabase from "./services/postgres/PostgresDatabase.js"
+import * as VmEventsPostgres from "./services/postgres/VmEventsPostgres.js"
 import * as VmStorePostgres from "./services/postgres/VmStorePostgres.js"
 import type { StoreHealth } from "./services/StoreHealth.js"
 import * as Database from "./services/sqlite/Database.js"
 import * as VmStoreSqlite from "./services/sqlite/VmStoreSqlite.js"
+import type { VmEvents } from "./services/VmEvents.js"
 import type { VmStore } from "./services/VmStore.js"
 import * as VmmSelection from "./services/vmm/VmmSelection.js"
 
@@ -51,10 +53,12 @@ const tracing = (endpoint: string | undefined) =>
       )
 
 /** The store that the settings choose. */
-const storeOf = (database: DatabaseTarget): Layer.Layer<VmStore | StoreHealth, DatabaseOpenError> =>
+const storeOf = (database: DatabaseTarget): Layer.Layer<VmStore | VmEvents | StoreHealth, DatabaseOpenError> =>
   database._tag === "Sqlite"
     ? VmStoreSqlite.layer().pipe(Layer.provideMerge(Database.layer(database.path)))
-    : VmStorePostgres.layer().pipe(Layer.provideMerge(PostgresDatabase.layer(database.server)))
+    : Layer.merge(VmStorePostgres.layer(), VmEventsPostgres.layer).pipe(
+        Layer.provideMerge(PostgresDatabase.layer(database.server))
+      )
 
 /** VMs as processes of this host. Those that run already are adopted while this layer is built. */
 const lifecycle = (config: Config) =>

@@ -1,4 +1,5 @@
 import * as Schema from "effect/Schema"
+import { preview } from "./Schemas.js"
 
 /** An error's message, which is `error` in JSON. */
 export const errorMessage = Schema.propertySignature(
@@ -77,6 +78,15 @@ export class VmmUnavailable extends Schema.TaggedError<VmmUnavailable>("nexus/Vm
 export class WaitTimeout extends Schema.TaggedError<WaitTimeout>("nexus/WaitTimeout")("WaitTimeout", {
   message: errorMessage
 }) {}
+
+/** The events after that id are not known here, or no longer. */
+export class Gone extends Schema.TaggedError<Gone>("nexus/Gone")("Gone", { message: errorMessage }) {
+  static events(since: string) {
+    return new Gone({
+      message: `the events after ${preview(since)} are not known here, or no longer: follow from now on, and list the VMs again`
+    })
+  }
+}
 
 /** The store does not answer: locked, full, gone or broken. Nothing was changed; the cause is in the log. */
 export class StoreUnavailable extends Schema.TaggedError<StoreUnavailable>("nexus/StoreUnavailable")(

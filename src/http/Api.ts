@@ -8,6 +8,7 @@ import * as Schema from "effect/Schema"
 import { Health } from "../domain/Health.js"
 import { version } from "../domain/Version.js"
 import { CreateVm, ReplaceVm, UpdateVm, Vm, VmName } from "../domain/Vm.js"
+import { EventsQuery } from "../domain/VmEvent.js"
 import { VmQuery } from "../domain/VmQuery.js"
 import { LogsQuery, StopVm, WaitQuery } from "../domain/VmRequests.js"
 import { ApiErrors } from "./ApiErrors.js"
@@ -176,6 +177,33 @@ class Vms extends HttpApiGroup.make("vms")
   .addError(ApiErrors.StoreUnavailable)
   .annotate(OpenApi.Description, "Records of Firecracker microVMs") {}
 
+const EventStream = HttpApiSchema.Text({ contentType: "text/event-stream" }).annotations({
+  description: "Server-sent events: `event`, `id`, and `data` as JSON; a comment every 15 s"
+})
+
+const LastEventId = Schema.Struct({
+  "last-event-id": Schema.optionalWith(
+    Schema.String.annotations({ description: "As `since`, and before it: browsers send it when they reconnect" }),
+    { exact: true }
+  )
+})
+
+class Events extends HttpApiGroup.make("events")
+  .add(
+    HttpApiEndpoint.get("follow", "/v1/events")
+      .setUrlParams(EventsQuery)
+      .setHeaders(LastEventId)
+      .addSuccess(EventStream)
+      .addError(ApiErrors.Gone)
+      .annotate(OpenApi.Summary, "Follow changes of VM records")
+      .annotate(
+        OpenApi.Description,
+        "The first event is `ready`; then come `created` and `updated` with the record, `deleted` with its `id` and `name`, in the order of the changes, until the client or the daemon ends. `reset` asks to list the records again."
+      )
+  )
+  .addError(ApiErrors.StoreUnavailable)
+  .annotate(OpenApi.Description, "Changes of records as they happen") {}
+
 class HealthGroup extends HttpApiGroup.make("health")
   .add(
     HttpApiEndpoint.get("check", "/v1/health")
@@ -188,6 +216,7 @@ class HealthGroup extends HttpApiGroup.make("health")
 /** The REST API: the server, the client and the OpenAPI document are all derived from this. */
 export class Api extends HttpApi.make("nexus")
   .add(Vms)
+  .add(Events)
   .add(HealthGroup)
   .addError(ApiErrors.BadRequest)
   .addError(ApiErrors.Unauthorized)

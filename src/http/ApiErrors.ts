@@ -3,6 +3,7 @@ import * as Schema from "effect/Schema"
 import {
   Conflict,
   errorMessage,
+  Gone,
   NotFound,
   PreconditionFailed,
   StartFailed,
@@ -45,6 +46,7 @@ export const ApiErrors = {
     tagged: true
   }),
   WaitTimeout: httpError(408, WaitTimeout, "The VM reached none of the states in time", { tagged: true }),
+  Gone: httpError(410, Gone, "The events after that id are not known here, or no longer", { tagged: true }),
   Degraded: httpError(503, Degraded, "The daemon runs, but its store does not answer")
 } as const
 export type ApiError = (typeof ApiErrors)[keyof typeof ApiErrors]["Type"]

@@ -44,6 +44,13 @@ export const toVm = (row: VmRow): Vm => {
   return isVm(record) ? record : decode(record)
 }
 
+/** Whether two records have the same fields. */
+export const isSameVm = (a: Vm, b: Vm): boolean => {
+  const left: Readonly<Record<string, unknown>> = a
+  const right: Readonly<Record<string, unknown>> = b
+  return a === b || properties.every(({ name }) => left[name] === right[name])
+}
+
 /** A row with its position among the rows of one `created_at`. A type, since pg needs an index signature. */
 export type VmPageRow = VmRow & { readonly sequence: number }
 

@@ -12,6 +12,8 @@ import { assertDeletable, given, noPrecondition, replace, update } from "../doma
 import { withAnyCaseId } from "./AnyCaseId.js"
 import { StoreHealth } from "./StoreHealth.js"
 import { changesOf } from "./VmChanges.js"
+import * as VmEventLog from "./VmEventLog.js"
+import { VmEvents } from "./VmEvents.js"
 import { columns } from "./VmRow.js"
 import { type VmReplacement, VmStore, type VmTransition } from "./VmStore.js"
 
@@ -59,16 +61,21 @@ const nowInSeconds = Effect.map(Clock.currentTimeMillis, (millis) => Math.floor(
 
 /** Keeps VM records in memory, for tests. `initial` are the first records; `cids` limits the CIDs. */
 export const layer = (options?: { readonly initial?: ReadonlyArray<Vm>; readonly cids?: CidRange }) =>
-  Layer.effectContext(
+  Layer.scopedContext(
     Effect.gen(function* () {
       const ref = yield* Ref.make((options?.initial ?? []).reduce<Entries>(insert, []))
-      const change = <A, E>(f: (entries: Entries) => Either.Either<readonly [A, Entries], E>) =>
+      const events = yield* VmEventLog.make(Effect.succeed(false))
+      const change = <A, E>(
+        f: (entries: Entries) => Either.Either<readonly [A, Entries], E>,
+        onCommit: (result: A) => void
+      ) =>
         Effect.flatten(
           Ref.modify(ref, (entries): readonly [Either.Either<A, E>, Entries] => {
             const outcome = f(entries)
-            return Either.isLeft(outcome)
-              ? [Either.left(outcome.left), entries]
-              : [Either.right(outcome.right[0]), outcome.right[1]]
+            if (Either.isLeft(outcome)) return [Either.left(outcome.left), entries]
+            const [result, written] = outcome.right
+            onCommit(result)
+            return [Either.right(result), written]
           })
         )
 
@@ -106,14 +113,16 @@ export const layer = (options?: { readonly initial?: ReadonlyArray<Vm>; readonly
       ) =>
         Effect.flatMap(nowInSeconds, (now) =>
           withAnyCaseId((nameOrId) =>
-            change<VmTransition, E | NotFound | Conflict>((entries) =>
-              Either.flatMap(find(entries, nameOrId), (entry) => {
-                const wanted = new Set(options?.drives.map(({ identity }) => identity))
-                const others = entries.filter(
-                  (other) => other !== entry && other.run?.drives.some(({ identity }) => wanted.has(identity))
-                )
-                return changed(entries, entry, decide({ vm: entry.vm, run: entry.run }, others), now)
-              })
+            change<VmTransition, E | NotFound | Conflict>(
+              (entries) =>
+                Either.flatMap(find(entries, nameOrId), (entry) => {
+                  const wanted = new Set(options?.drives.map(({ identity }) => identity))
+                  const others = entries.filter(
+                    (other) => other !== entry && other.run?.drives.some(({ identity }) => wanted.has(identity))
+                  )
+                  return changed(entries, entry, decide({ vm: entry.vm, run: entry.run }, others), now)
+                }),
+              ({ after, before }) => events.publish(before.vm, after.vm)
             )
           )(nameOrId)
         )
@@ -121,26 +130,30 @@ export const layer = (options?: { readonly initial?: ReadonlyArray<Vm>; readonly
       const store = VmStore.of({
         create: (params) =>
           Effect.flatMap(nowInSeconds, (now) =>
-            change<Vm, Conflict>((entries) =>
-              Either.map(created(entries, params, now), (vm) => [vm, insert(entries, vm)] as const)
+            change<Vm, Conflict>(
+              (entries) => Either.map(created(entries, params, now), (vm) => [vm, insert(entries, vm)] as const),
+              (vm) => events.publish(undefined, vm)
             )
           ),
         replace: (params, precondition = noPrecondition) =>
           Effect.flatMap(nowInSeconds, (now) =>
-            change<VmReplacement, Conflict | PreconditionFailed>((entries) => {
-              const entry = entries.find(({ vm }) => vm.name === params.name)
-              if (entry !== undefined) {
-                const decision = given(precondition, replace(params))(entry)
-                return Either.map(
-                  changed(entries, entry, decision, now),
-                  ([{ after, before }, written]) => [{ before: before.vm, after: after.vm }, written] as const
+            change<VmReplacement, Conflict | PreconditionFailed>(
+              (entries) => {
+                const entry = entries.find(({ vm }) => vm.name === params.name)
+                if (entry !== undefined) {
+                  const decision = given(precondition, replace(params))(entry)
+                  return Either.map(
+                    changed(entries, entry, decision, now),
+                    ([{ after, before }, written]) => [{ before: before.vm, after: after.vm }, written] as const
+                  )
+                }
+                return precondition(undefined).pipe(
+                  Either.flatMap(() => created(entries, params, now)),
+                  Either.map((vm) => [{ before: undefined, after: vm }, insert(entries, vm)] as const)
                 )
-              }
-              return precondition(undefined).pipe(
-                Either.flatMap(() => created(entries, params, now)),
-                Either.map((vm) => [{ before: undefined, after: vm }, insert(entries, vm)] as const)
-              )
-            })
+              },
+              ({ after, before }) => events.publish(before, after)
+            )
           ),
         list: (query) => Effect.map(Ref.get(ref), (entries) => page(select(entries, query), query.limit)),
         listJson: (selection) =>
@@ -159,12 +172,14 @@ export const layer = (options?: { readonly initial?: ReadonlyArray<Vm>; readonly
         transition,
         delete: (nameOrId, precondition = noPrecondition) =>
           withAnyCaseId((nameOrId) =>
-            change<Vm, NotFound | Conflict | PreconditionFailed>((entries) =>
-              Either.gen(function* () {
-                const entry = yield* find(entries, nameOrId)
-                yield* given(precondition, assertDeletable)(entry)
-                return [entry.vm, entries.filter((other) => other !== entry)] as const
-              })
+            change<Vm, NotFound | Conflict | PreconditionFailed>(
+              (entries) =>
+                Either.gen(function* () {
+                  const entry = yield* find(entries, nameOrId)
+                  yield* given(precondition, assertDeletable)(entry)
+                  return [entry.vm, entries.filter((other) => other !== entry)] as const
+                }),
+              (vm) => events.publish(vm, undefined)
             )
           )(nameOrId),
         databaseId: Effect.succeed(databaseId)
@@ -174,6 +189,9 @@ export const layer = (options?: { readonly initial?: ReadonlyArray<Vm>; readonly
         check: Effect.succeed({ path: ":memory:", table_count: 0, size_bytes: 0 })
       })
 
-      return Context.make(VmStore, store).pipe(Context.add(StoreHealth, status))
+      return Context.make(VmStore, store).pipe(
+        Context.add(StoreHealth, status),
+        Context.add(VmEvents, VmEvents.of({ subscribe: events.subscribe }))
+      )
     })
   )

@@ -13,6 +13,7 @@ import { describe, expect, it } from "vitest"
 import * as Server from "../../src/http/Server.js"
 import { HttpApiServer } from "../../src/http/server/HttpApiServer.js"
 import { StoreHealth } from "../../src/services/StoreHealth.js"
+import { VmEvents } from "../../src/services/VmEvents.js"
 import { VmStore } from "../../src/services/VmStore.js"
 import * as VmStoreMemory from "../../src/services/VmStoreMemory.js"
 import { connect } from "../support/Connection.js"
@@ -221,7 +222,10 @@ describe("limits", { concurrent: !isFull }, () => {
           const inner = yield* VmStore
           const listJson: typeof inner.listJson = (selection) =>
             Effect.zipRight(Deferred.await(gate), inner.listJson(selection))
-          return Context.make(VmStore, { ...inner, listJson }).pipe(Context.add(StoreHealth, yield* StoreHealth))
+          return Context.make(VmStore, { ...inner, listJson }).pipe(
+            Context.add(VmEvents, yield* VmEvents),
+            Context.add(StoreHealth, yield* StoreHealth)
+          )
         })
       ).pipe(Layer.provide(VmStoreMemory.layer()))
       const server = Server.layer({ address: { host: "127.0.0.1", port: 0 } }).pipe(

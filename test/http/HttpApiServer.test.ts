@@ -102,7 +102,7 @@ const handlers = ({ ended, proceed, started, waits }: Probe, uninterruptible: bo
         .handle("events", () => {
           const events = Stream.concat(Stream.make(Buffer.from("event: ready\n\n")), Stream.never)
           const observed = Stream.ensuringWith(events, (exit) => Deferred.succeed(ended, exit))
-          return Effect.succeed(HttpResponse.stream("text/event-stream", observed, { isEndless: true }))
+          return Effect.succeed(HttpResponse.stream("text/event-stream", observed, { endless: {} }))
         })
     )
   )

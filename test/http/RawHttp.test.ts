@@ -1226,7 +1226,7 @@ describe("the documents", () => {
         expect(info).toMatchObject({ title: "Nexus", version: "0.1.0" })
         const vm = Object.keys(paths).find((path) => /^\/v1\/vms\/\{\w+\}$/.test(path)) ?? "/v1/vms/{…}"
         const calls = ["logs", "start", "stop", "wait"].map((call) => `${vm}/${call}`)
-        expect(Object.keys(paths).sort()).toEqual(["/v1/health", "/v1/vms", vm, ...calls])
+        expect(Object.keys(paths).sort()).toEqual(["/v1/events", "/v1/health", "/v1/vms", vm, ...calls])
 
         const answers = {
           [`POST /v1/vms`]: [201, 400, 409, 413, 415, 500, 503],
@@ -1239,14 +1239,19 @@ describe("the documents", () => {
           [`POST ${vm}/stop`]: [200, 400, 404, 409, 412, 500, 503],
           [`GET ${vm}/logs`]: [200, 400, 404, 409, 500, 503],
           [`GET ${vm}/wait`]: [200, 400, 404, 408, 500, 503],
+          [`GET /v1/events`]: [200, 400, 410, 500, 503],
           [`GET /v1/health`]: [200, 400, 500, 503]
+        }
+        const streamTypes: Readonly<Record<string, string>> = {
+          [`GET ${vm}/logs`]: "text/plain; charset=utf-8",
+          "GET /v1/events": "text/event-stream"
         }
         for (const [call, statuses] of Object.entries(answers)) {
           const [method = "", path = ""] = call.split(" ")
           const responses = paths[path]?.[method.toLowerCase()]?.responses ?? {}
           expect(Object.keys(responses), call).toEqual(expect.arrayContaining(statuses.map(String)))
           for (const [status, { content, headers }] of Object.entries(responses)) {
-            const type = call.endsWith("/logs") && status === "200" ? "text/plain; charset=utf-8" : "application/json"
+            const type = (status === "200" && streamTypes[call]) || "application/json"
             const isEmpty = status === "204" || status === "304"
             if (!isEmpty) expect(content, `${call} ${status}`).toHaveProperty([type, "schema"])
             const isRecord = JSON.stringify(content)?.endsWith('schemas/Vm"}}}') ?? status === "304"

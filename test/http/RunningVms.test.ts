@@ -16,6 +16,7 @@ import { NexusClient } from "../../src/http/Client.js"
 import * as Server from "../../src/http/Server.js"
 import { HttpApiServer } from "../../src/http/server/HttpApiServer.js"
 import { StoreHealth } from "../../src/services/StoreHealth.js"
+import { VmEvents } from "../../src/services/VmEvents.js"
 import { VmLifecycle } from "../../src/services/VmLifecycle.js"
 import { VmStore } from "../../src/services/VmStore.js"
 import type { MemoryHost } from "../../src/services/vmm/VmmMemory.js"
@@ -33,7 +34,11 @@ const serve = Effect.gen(function* () {
   const { address } = yield* Server.layer({ address: { host: "127.0.0.1", port: 0 } }).pipe(
     Layer.provide(
       Layer.succeedContext(
-        Context.make(VmStore, world.store).pipe(Context.add(VmLifecycle, lifecycle), Context.add(StoreHealth, health))
+        Context.make(VmStore, world.store).pipe(
+          Context.add(VmEvents, world.events),
+          Context.add(VmLifecycle, lifecycle),
+          Context.add(StoreHealth, health)
+        )
       )
     ),
     Layer.buildWithScope(scope),

@@ -15,6 +15,7 @@ import { CreateVm, type Vm } from "../../src/domain/Vm.js"
 import type { HostProcess } from "../../src/domain/VmRun.js"
 import type { Host } from "../../src/services/lifecycle/Host.js"
 import * as VmLifecycleLive from "../../src/services/lifecycle/VmLifecycleLive.js"
+import { VmEvents } from "../../src/services/VmEvents.js"
 import { VmLifecycle } from "../../src/services/VmLifecycle.js"
 import { type VmSettings, vmSettings } from "../../src/services/VmSettings.js"
 import { VmStore } from "../../src/services/VmStore.js"
@@ -66,7 +67,7 @@ export type World = Effect.Effect.Success<ReturnType<typeof makeWorld>>
 
 /** A host with VMMs in memory, one store and a temporary state folder. */
 export const makeWorld = (
-  storeLayer: (folder: string) => Layer.Layer<VmStore> = () => VmStoreMemory.layer(),
+  storeLayer: (folder: string) => Layer.Layer<VmStore | VmEvents> = () => VmStoreMemory.layer(),
   name = "nexus"
 ) =>
   Effect.gen(function* () {
@@ -77,7 +78,9 @@ export const makeWorld = (
     const kernel = join(folder, "kernel")
     writeFileSync(kernel, "kernel")
     const stateFolder = join(folder, "state", name)
-    const store = Context.get(yield* Layer.build(storeLayer(folder)), VmStore)
+    const services = yield* Layer.build(storeLayer(folder))
+    const store = Context.get(services, VmStore)
+    const events = Context.get(services, VmEvents)
     const host = new MemoryHost()
     const alive = new Set<number>()
     let daemons = 0
@@ -136,7 +139,7 @@ export const makeWorld = (
         store.create(CreateVm.make({ name, ...(config !== undefined && { config_json: JSON.stringify(config) }) }))
       )
 
-    return { folder, kernel, stateFolder, store, host, startDaemon, create }
+    return { folder, kernel, stateFolder, store, events, host, startDaemon, create }
   })
 
 export const bootArgs = (kernel: string, boot_args: string) => ({

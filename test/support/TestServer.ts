@@ -14,6 +14,7 @@ import * as Server from "../../src/http/Server.js"
 import { HttpApiServer } from "../../src/http/server/HttpApiServer.js"
 import type { ListenerOptions } from "../../src/http/server/Listener.js"
 import { StoreHealth } from "../../src/services/StoreHealth.js"
+import { VmEvents } from "../../src/services/VmEvents.js"
 import type { VmLifecycle } from "../../src/services/VmLifecycle.js"
 import { VmStore } from "../../src/services/VmStore.js"
 import * as VmStoreMemory from "../../src/services/VmStoreMemory.js"
@@ -75,6 +76,7 @@ const switchable = (mode: Effect.Effect<StoreMode>) =>
     Effect.gen(function* () {
       const store = yield* VmStore
       const status = yield* StoreHealth
+      const events = yield* VmEvents
       const guard = <A, E>(call: Effect.Effect<A, E>): Effect.Effect<A, E | StoreUnavailable> =>
         Effect.flatMap(mode, (now): Effect.Effect<A, E | StoreUnavailable> => {
           if (now === "healthy") return call
@@ -92,7 +94,10 @@ const switchable = (mode: Effect.Effect<StoreMode>) =>
         getWithRun: (nameOrId) => guard(store.getWithRun(nameOrId)),
         running: guard(store.running),
         databaseId: guard(store.databaseId)
-      }).pipe(Context.add(StoreHealth, { check: guard(status.check) }))
+      }).pipe(
+        Context.add(StoreHealth, { check: guard(status.check) }),
+        Context.add(VmEvents, { subscribe: (since) => guard(events.subscribe(since)) })
+      )
     })
   )
 

@@ -20,7 +20,7 @@ const isInOrder = (vm: Vm): boolean => {
 }
 
 /** The JSON of a record, with its fields in the schema's order. */
-const toJson = (vm: Vm): string =>
+export const toJson = (vm: Vm): string =>
   JSON.stringify(isInOrder(vm) ? vm : Object.fromEntries(fields.map((field) => [field, vm[field]])))
 
 /** 128 bits. Node 20.12 has `hash`, which takes half as long. */

@@ -90,9 +90,9 @@ export const layer = HttpApiServer.group(Api, "vms", (handlers) =>
         { longLived: "until-done" }
       )
       .handle("logs", ({ path, urlParams: { follow, tail = logTailDefault } }) => {
-        const isEndless = follow === "true"
-        return Effect.map(lifecycle.logs(path.nameOrId, { tail, follow: isEndless }), (log) =>
-          HttpResponse.stream(plainText, log, { isEndless })
+        const isFollowed = follow === "true"
+        return Effect.map(lifecycle.logs(path.nameOrId, { tail, follow: isFollowed }), (log) =>
+          HttpResponse.stream(plainText, log, { endless: isFollowed ? {} : undefined })
         )
       })
       .handle(

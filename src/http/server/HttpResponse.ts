@@ -1,11 +1,20 @@
+import type * as Effect from "effect/Effect"
 import type * as Stream from "effect/Stream"
 
 export type Headers = Readonly<Record<string, string>>
 
+/** A body that goes on until the client disconnects or the server stops. */
+export interface Endless {
+  /** Sent every 15 s, so that both sides notice a connection that is broken. */
+  readonly heartbeat?: string
+  /** Closes the connection when it succeeds, also while the client does not read. */
+  readonly cutOff?: Effect.Effect<void>
+}
+
 type Body<A, E> =
   | { readonly _tag: "Value"; readonly value: A }
   | { readonly _tag: "Bytes"; readonly bytes: string | Uint8Array }
-  | { readonly _tag: "Stream"; readonly stream: Stream.Stream<Uint8Array, E>; readonly isEndless: boolean }
+  | { readonly _tag: "Stream"; readonly stream: Stream.Stream<Uint8Array, E>; readonly endless: Endless | undefined }
 
 interface Options {
   /** One of the statuses that the endpoint declares; by default its first success. */
@@ -23,7 +32,7 @@ export class HttpResponse<out A, out E = never> {
 
   /** Whether its body goes on until the client disconnects or the server stops. */
   get isEndless(): boolean {
-    return this.body?._tag === "Stream" && this.body.isEndless
+    return this.body?._tag === "Stream" && this.body.endless !== undefined
   }
 
   /** A value of the endpoint's success, sent as JSON. */
@@ -46,9 +55,9 @@ export class HttpResponse<out A, out E = never> {
   static readonly stream = <E>(
     contentType: string,
     stream: Stream.Stream<Uint8Array, E>,
-    { headers = {}, isEndless = false, status }: Options & { readonly isEndless?: boolean } = {}
+    { endless, headers = {}, status }: Options & { readonly endless?: Endless | undefined } = {}
   ) =>
-    new HttpResponse<never, E>({ _tag: "Stream", stream, isEndless }, status, {
+    new HttpResponse<never, E>({ _tag: "Stream", stream, endless }, status, {
       "content-type": contentType,
       ...headers
     })

@@ -75,6 +75,16 @@ const inTime = Effect.timeoutFail({
   onTimeout: () => new Overloaded({ message: `the response could not be sent within ${sendTimeout}` })
 })
 
+const heartbeatMillis = 15_000
+
+/** Sends a heartbeat until the response ends, unless the client still has to read what was sent before. */
+const beat = (response: Http.ServerResponse, heartbeat: string) => {
+  const timer = setInterval(() => {
+    if (!response.writableNeedDrain && !response.writableEnded) response.write(heartbeat)
+  }, heartbeatMillis)
+  response.once("close", () => clearInterval(timer))
+}
+
 /** Sends a response. Fails with what its stream fails with, or when the client does not read it in time. */
 export const send = <A, E>(
   response: Http.ServerResponse,
@@ -97,14 +107,16 @@ export const send = <A, E>(
       response.end()
     })
   }
-  if (!body.isEndless) return inTime(sendStream(response, body.stream, writeStreamHead))
-  const cutOff = Effect.zipRight(
-    stopping,
+  if (body.endless === undefined) return inTime(sendStream(response, body.stream, writeStreamHead))
+  const { cutOff = Effect.never, heartbeat } = body.endless
+  const cutOffOrStopping = Effect.zipRight(
+    Effect.raceFirst(cutOff, stopping),
     Effect.sync(() => response.destroy())
   )
   return Effect.suspend(() => {
     writeStreamHead()
     response.flushHeaders()
-    return Effect.raceFirst(sendStream(response, body.stream, writeStreamHead), cutOff)
+    if (heartbeat !== undefined) beat(response, heartbeat)
+    return Effect.raceFirst(sendStream(response, body.stream, writeStreamHead), cutOffOrStopping)
   })
 }

@@ -76,9 +76,14 @@ export const layer = (path: string): Layer.Layer<Database | StoreHealth | SqlCli
         return makeReader(run, assertNotTruncated)
       }).pipe(retryBusy, Effect.catchIf(isSqlError, toUnavailable))
 
+      // The number does not change with commits of its own connection, and this is the one that writes.
+      const readWriter = makeReader(writer, assertNotTruncated)
       const database = Database.of({
         read: makeReader(reader, assertNotTruncated),
-        write: (change) => Effect.catchIf(write(change(writer)), isSqlError, toUnavailable),
+        write: (change, onCommit) => Effect.catchIf(write(change(writer), onCommit), isSqlError, toUnavailable),
+        dataVersion: Effect.map(readWriter<{ data_version: number }>(["PRAGMA data_version", []]), ([row]) =>
+          row === undefined ? 0 : row.data_version
+        ),
         snapshot: Effect.zipRight(permit, openSnapshot)
       })
 

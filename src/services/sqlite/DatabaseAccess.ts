@@ -13,11 +13,15 @@ export interface DatabaseAccess {
   readonly read: Read
   /**
    * Runs a change in a transaction that holds the write lock from its start; concurrent changes share it. Success means
-   * that the change is durable. A change that fails must fail before it writes.
+   * that the change is durable. A change that fails must fail before it writes. `onCommit` is called with each result, in the
+   * order of the changes.
    */
   readonly write: <A, E>(
-    change: (run: Run) => Effect.Effect<A, E | SqlError>
+    change: (run: Run) => Effect.Effect<A, E | SqlError>,
+    onCommit?: (result: A) => void
   ) => Effect.Effect<A, Exclude<E, SqlError> | StoreUnavailable>
+  /** A number that another one follows once another process has changed the database (`PRAGMA data_version`). */
+  readonly dataVersion: Effect.Effect<number, StoreUnavailable>
   /** A snapshot as of its first query, until the scope closes. At most 4 exist; further ones wait up to 4 s. */
   readonly snapshot: Effect.Effect<Read, StoreUnavailable, Scope.Scope>
 }

@@ -26,12 +26,16 @@ const retryInterval = "20 millis"
  * than a change. Results are delivered only after the commit; a failed commit fails all its changes. A change that fails
  * with a typed error fails alone, and must not have written anything.
  *
- * `commit` runs its argument in one durable transaction.
+ * `onCommit` is called with the results of changes in the order in which they ran, after their commit, also if the caller
+ * was interrupted meanwhile. `commit` runs its argument in one durable transaction.
  */
 export const make = <E>(
   commit: <A>(body: Effect.Effect<A, SqlError>) => Effect.Effect<A, E | SqlError>
 ): Effect.Effect<
-  <A, E1>(change: Effect.Effect<A, E1 | SqlError>) => Effect.Effect<A, E | E1 | SqlError>,
+  <A, E1>(
+    change: Effect.Effect<A, E1 | SqlError>,
+    onCommit?: (result: A) => void
+  ) => Effect.Effect<A, E | E1 | SqlError>,
   never,
   Scope.Scope
 > =>
@@ -66,7 +70,7 @@ export const make = <E>(
     })
     yield* Effect.forkScoped(Effect.forever(commitNext))
 
-    return <A, E1>(change: Effect.Effect<A, E1 | SqlError>) =>
+    return <A, E1>(change: Effect.Effect<A, E1 | SqlError>, onCommit: (result: A) => void = () => {}) =>
       Effect.withFiberRuntime<A, E | E1 | SqlError>(({ currentSpan }) =>
         Effect.flatMap(Clock.currentTimeMillis, (since) =>
           Effect.async<A, E | E1 | SqlError>((resume) => {
@@ -78,7 +82,11 @@ export const make = <E>(
                 Effect.exit(currentSpan === undefined ? change : Effect.withParentSpan(change, currentSpan)),
                 (exit) => {
                   const error = Exit.isFailure(exit) ? Cause.squash(exit.cause) : undefined
-                  return isSqlError(error) ? Effect.fail(error) : Effect.succeed(() => resume(exit))
+                  if (isSqlError(error)) return Effect.fail(error)
+                  return Effect.succeed(() => {
+                    if (Exit.isSuccess(exit)) onCommit(exit.value)
+                    resume(exit)
+                  })
                 }
               ),
               fail: (cause) => resume(Effect.failCause(cause))

@@ -1,10 +1,13 @@
 import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { Conflict } from "../../domain/Errors.js"
 import { Cid, type CidRange, type CreateVm, cidRange, newVm } from "../../domain/Vm.js"
 import { given, noPrecondition, replace } from "../../domain/VmTransition.js"
 import { withAnyCaseId } from "../AnyCaseId.js"
+import * as VmEventLog from "../VmEventLog.js"
+import { VmEvents } from "../VmEvents.js"
 import { toVm, type VmRow } from "../VmRow.js"
 import { databaseIdKey } from "../VmRunRow.js"
 import { VmStore } from "../VmStore.js"
@@ -53,12 +56,22 @@ const insert = (cids: CidRange) => `INSERT INTO vms (${insertColumns.join(", ")}
   ON CONFLICT (name) DO NOTHING
   RETURNING cid`
 
-/** Keeps VM records in SQLite. `cids` limits the CIDs, for tests. */
+/** Whether another process has changed the database since this ran last. */
+const hasOtherChanges = ({ dataVersion }: Database["Type"]) => {
+  let known: number | undefined
+  return Effect.map(dataVersion, (version) => {
+    const isChanged = known !== undefined && version !== known
+    known = version
+    return isChanged
+  })
+}
+
+/** Keeps VM records in SQLite, and publishes their changes. `cids` limits the CIDs, for tests. */
 export const layer = (options?: { readonly cids?: CidRange }) =>
-  Layer.effect(
-    VmStore,
+  Layer.scopedContext(
     Effect.gen(function* () {
       const database = yield* Database
+      const events = yield* VmEventLog.make(hasOtherChanges(database))
       const cids = options?.cids ?? cidRange
       const insertText = insert(cids)
 
@@ -75,28 +88,34 @@ export const layer = (options?: { readonly cids?: CidRange }) =>
           return yield* taken.length > 0 ? Conflict.nameTaken(params.name) : Conflict.noFreeCid()
         })
 
-      return withSpans({
-        create: (params) => database.write((run) => create(run, params)),
+      const store = withSpans({
+        create: (params) =>
+          database.write(
+            (run) => create(run, params),
+            (vm) => events.publish(undefined, vm)
+          ),
 
         replace: (params, precondition = noPrecondition) =>
-          database.write((run) =>
-            Effect.gen(function* () {
-              const current = yield* VmTransitionSqlite.findName(run, params.name)
-              if (current !== undefined) {
-                const decision = given(precondition, replace(params))(current)
-                const { after, before } = yield* VmTransitionSqlite.change(run, current, decision)
-                return { before: before.vm, after: after.vm }
-              }
-              yield* precondition(undefined)
-              return { before: undefined, after: yield* create(run, params) }
-            })
+          database.write(
+            (run) =>
+              Effect.gen(function* () {
+                const current = yield* VmTransitionSqlite.findName(run, params.name)
+                if (current !== undefined) {
+                  const decision = given(precondition, replace(params))(current)
+                  const { after, before } = yield* VmTransitionSqlite.change(run, current, decision)
+                  return { before: before.vm, after: after.vm }
+                }
+                yield* precondition(undefined)
+                return { before: undefined, after: yield* create(run, params) }
+              }),
+            ({ after, before }) => events.publish(before, after)
           ),
 
         ...VmListSqlite.make(database),
 
         get: withAnyCaseId((nameOrId) => Effect.map(find(database.read<VmRow>, selectShown, nameOrId), toVm)),
 
-        ...VmTransitionSqlite.make(database),
+        ...VmTransitionSqlite.make(database, events),
 
         databaseId: Effect.flatMap(database.read<{ value: string }>([databaseId, []]), ([found]) =>
           found === undefined
@@ -111,5 +130,6 @@ export const layer = (options?: { readonly cids?: CidRange }) =>
             : Effect.succeed(found.value)
         )
       })
+      return Context.make(VmStore, store).pipe(Context.add(VmEvents, VmEvents.of({ subscribe: events.subscribe })))
     })
   )

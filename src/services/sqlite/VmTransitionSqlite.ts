@@ -7,6 +7,7 @@ import type { DriveIdentity, VmChange, VmWithRun } from "../../domain/VmRun.js"
 import { assertDeletable, given, noPrecondition, update } from "../../domain/VmTransition.js"
 import { withAnyCaseId } from "../AnyCaseId.js"
 import { type Changes, changesOf } from "../VmChanges.js"
+import type { VmEventLog } from "../VmEventLog.js"
 import { columns, toVm, type VmRow } from "../VmRow.js"
 import { decodeRun, driveText, encodeRun, isRun, runId, runKey, runValue, withRun } from "../VmRunRow.js"
 import type { VmStore, VmTransition } from "../VmStore.js"
@@ -81,18 +82,21 @@ export const change = <E>(
 
 /** What changes or deletes a record, and what reads runs, of the store over SQLite. */
 export const make = (
-  database: Database["Type"]
+  database: Database["Type"],
+  events: VmEventLog
 ): Pick<VmStore["Type"], "transition" | "update" | "delete" | "getWithRun" | "running"> => {
   const transition: VmStore["Type"]["transition"] = (nameOrId, decide, options) =>
     withAnyCaseId((nameOrId) =>
-      database.write((run) =>
-        Effect.gen(function* () {
-          const before = yield* findWithRun(run<RowWithRun>, nameOrId)
-          const drives = options?.drives ?? []
-          const rows = drives.length === 0 ? [] : yield* run<RowWithRun>(selectWithDrives(drives))
-          const others = rows.filter(({ id }) => id !== before.vm.id).map(toVmWithRun)
-          return yield* change(run, before, decide(before, others))
-        })
+      database.write(
+        (run) =>
+          Effect.gen(function* () {
+            const before = yield* findWithRun(run<RowWithRun>, nameOrId)
+            const drives = options?.drives ?? []
+            const rows = drives.length === 0 ? [] : yield* run<RowWithRun>(selectWithDrives(drives))
+            const others = rows.filter(({ id }) => id !== before.vm.id).map(toVmWithRun)
+            return yield* change(run, before, decide(before, others))
+          }),
+        ({ after, before }) => events.publish(before.vm, after.vm)
       )
     )(nameOrId)
 
@@ -102,13 +106,15 @@ export const make = (
       Effect.map(transition(nameOrId, given(precondition, update(wanted))), ({ after }) => after.vm),
     delete: (nameOrId, precondition = noPrecondition) =>
       withAnyCaseId((nameOrId) =>
-        database.write((run) =>
-          Effect.gen(function* () {
-            const current = yield* findWithRun(run<RowWithRun>, nameOrId)
-            yield* given(precondition, assertDeletable)(current)
-            yield* run([deleteRecord, [current.vm.id]])
-            return current.vm
-          })
+        database.write(
+          (run) =>
+            Effect.gen(function* () {
+              const current = yield* findWithRun(run<RowWithRun>, nameOrId)
+              yield* given(precondition, assertDeletable)(current)
+              yield* run([deleteRecord, [current.vm.id]])
+              return current.vm
+            }),
+          (vm) => events.publish(vm, undefined)
         )
       )(nameOrId),
     getWithRun: withAnyCaseId((nameOrId) => findWithRun(database.read<RowWithRun>, nameOrId)),
