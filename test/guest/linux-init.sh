@@ -42,5 +42,8 @@ case "$(cat /proc/cmdline)" in
   *guest=off*) poweroff -f ;;
   *guest=panic*) echo c >/proc/sysrq-trigger ;;
 esac
+acpid -d -c /etc/acpi &
+# A press before it reads the button's events is lost.
+until ls -l "/proc/$!/fd" | grep -q /dev/input/event; do sleep 0.1; done
 echo "LINUX-READY"
-exec acpid -d -c /etc/acpi
+wait
