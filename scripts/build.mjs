@@ -1,7 +1,7 @@
 // Builds dist/, which runs without node_modules:
 // - nexusd and nexusctl: a bundle each, started from V8's code cache by launcher.cjs; SQLite and what is loaded on first
 //   use are separate files;
-// - lib/ and types/: the typed client and the domain's schemas;
+// - lib/ and types/: the clients for programs and the domain's schemas;
 // - nexusctl.1: the man page, from the definitions of the commands.
 //
 // node scripts/build.mjs [--if-stale]
@@ -29,7 +29,7 @@ const { build } = await import("esbuild").catch(() => {
   process.exit(1)
 })
 
-const { version } = JSON.parse(readFileSync("package.json", "utf8"))
+const { dependencies, version } = JSON.parse(readFileSync("package.json", "utf8"))
 /** @type {ReadonlyArray<"nexusd" | "nexusctl">} */
 const programs = ["nexusd", "nexusctl"]
 
@@ -183,15 +183,23 @@ const bundles = [
   }
 ]
 
-/** Builds the typed client and the domain's schemas: modules that share chunks, and their types. */
+/**
+ * Builds the clients for programs and the domain's schemas: modules that share chunks, and their types. Only what their
+ * types name is left to be installed; of the other packages the modules hold what they use.
+ */
 const buildLibrary = async () => {
   await build({
     ...commonOptions,
-    entryPoints: ["src/http/Client.ts", ...readdirSync("src/domain").map((name) => `src/domain/${name}`)],
+    entryPoints: [
+      "src/http/Client.ts",
+      "src/client/NodeClient.ts",
+      "src/client/PromiseClient.ts",
+      ...readdirSync("src/domain").map((name) => `src/domain/${name}`)
+    ],
     outbase: "src",
     outdir: `${newDist}/lib`,
     format: "esm",
-    packages: "external",
+    external: Object.keys(dependencies),
     splitting: true,
     minifyWhitespace: false
   })

@@ -33,6 +33,7 @@ export type VmName = typeof VmName.Type
  * which leaves 3..4294967294.
  */
 export const cidRange = { min: 3, max: 4294967294 } as const
+/** The lowest and the highest of a range of CIDs. */
 export type CidRange = { readonly min: number; readonly max: number }
 
 /** Firecracker's `vcpu_count` (PUT /machine-config): 1 to 32. */

@@ -97,6 +97,7 @@ export const parseVmConfig = (text: string): Either.Either<VmConfig, ReadonlyArr
     )
   )
 
+/** Maximum size of a `config_json`, in UTF-8. */
 export const maxConfigBytes = 64 * 1024
 
 const configIssues = (text: string): ReadonlyArray<string | Issue> => {

@@ -19,6 +19,12 @@ export const VmFilter = Schema.Struct({
 }).annotations({ parseOptions: strict })
 export type VmFilter = typeof VmFilter.Type
 
+/** Whether a record matches a filter. */
+export const matchesFilter =
+  ({ name_prefix, role, state }: VmFilter) =>
+  (vm: Vm): boolean =>
+    (role ?? vm.role) === vm.role && (state ?? vm.state) === vm.state && vm.name.startsWith(name_prefix ?? "")
+
 /**
  * The names that begin with `prefix`, in the order of code points, which is that of UTF-8 bytes: from `prefix` to before
  * `end`, or without end.
@@ -40,7 +46,7 @@ export interface VmCursor {
   readonly sequence: number
 }
 
-const VmCursor: Schema.Schema<VmCursor, string> = Schema.transform(
+export const VmCursor: Schema.Schema<VmCursor, string> = Schema.transform(
   Schema.String.pipe(
     Schema.pattern(/^-?\d{1,15}\.\d{1,15}$/, {
       message: ({ actual }) =>
@@ -60,6 +66,7 @@ const VmCursor: Schema.Schema<VmCursor, string> = Schema.transform(
 
 /** A cursor as it stands in a URL. */
 export const formatCursor = Schema.encodeSync(VmCursor)
+/** Reads a cursor from a URL. Throws a `ParseError`. */
 export const parseCursor = Schema.decodeSync(VmCursor)
 
 /** Which page of which records a list call asks for; without `limit` all of them. */

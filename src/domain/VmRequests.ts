@@ -4,6 +4,7 @@ import { VmState } from "./Vm.js"
 
 const ifSet = <A, I>(schema: Schema.Schema<A, I>) => Schema.optionalWith(schema, { exact: true })
 
+/** The longest timeout of a stop, in seconds. */
 export const maxStopSeconds = 600
 
 /** How long a stop waits for the guest, in seconds. */
@@ -21,12 +22,16 @@ export const StopVm = Schema.Struct({
 }).annotations({ identifier: "StopVm", description: "How to stop a VM", parseOptions: strict })
 export type StopVm = typeof StopVm.Type
 
+/** How many of the last lines of a log are sent by default. */
 export const logTailDefault = 100
 const logTailRange = [0, 10_000, "How many of the last lines"] as const
+/** How many of the last lines of a log to send, 0 to 10000. */
 export const LogTail = boundedInt(...logTailRange)
 
+/** How long a wait lasts by default, in seconds. */
 export const waitTimeoutDefault = 60
 const waitTimeoutRange = [1, 600, "Seconds to wait"] as const
+/** How long a wait may last, 1 to 600 seconds. */
 export const WaitTimeoutSeconds = boundedInt(...waitTimeoutRange)
 
 /** Which part of a console log. */

@@ -9,6 +9,7 @@ type Decision = Either.Either<VmChange | undefined, Conflict>
 /** What a caller requires of a record before it changes; `undefined` stands for a record that does not exist. */
 export type Precondition = (vm: Vm | undefined) => Either.Either<void, PreconditionFailed>
 
+/** Holds for any record, and for none. */
 export const noPrecondition: Precondition = () => Either.void
 
 /** Decides as `decide` does if the record meets the precondition. */

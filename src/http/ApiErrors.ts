@@ -49,4 +49,5 @@ export const ApiErrors = {
   Gone: httpError(410, Gone, "The events after that id are not known here, or no longer", { tagged: true }),
   Degraded: httpError(503, Degraded, "The daemon runs, but its store does not answer")
 } as const
+/** Any error that Nexus sends. */
 export type ApiError = (typeof ApiErrors)[keyof typeof ApiErrors]["Type"]

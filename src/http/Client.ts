@@ -2,12 +2,16 @@ import * as HttpApiClient from "@effect/platform/HttpApiClient"
 import * as HttpClient from "@effect/platform/HttpClient"
 import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
 import type * as HttpClientResponse from "@effect/platform/HttpClientResponse"
+import * as Chunk from "effect/Chunk"
 import * as Context from "effect/Context"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
 import { type Address, formatAddress } from "../domain/Address.js"
-import { parseCursor, type VmCursor } from "../domain/VmQuery.js"
+import { matchesFilter, parseCursor, VmCursor, type VmFilter } from "../domain/VmQuery.js"
 import { Api } from "./Api.js"
 
 /** A response whose body is left to the caller. */
@@ -33,6 +37,9 @@ const makeLogStream = (httpClient: HttpClient.HttpClient, baseUrl: string) =>
           )
     )
   )
+
+const makeCalls = (httpClient: HttpClient.HttpClient, baseUrl: string) =>
+  HttpApiClient.makeWith(Api, { httpClient, baseUrl })
 
 type Request<Call> = Call extends (request: infer Request) => unknown ? Request : never
 type Success<Call> = Call extends (request: never) => Effect.Effect<infer Success, unknown> ? Success : never
@@ -61,6 +68,28 @@ const withOptionalHeaders = <Calls extends object>(calls: Calls): WithOptionalHe
     Object.entries(calls).map(([name, call]) => [name, (request: object) => call({ headers: {}, ...request })])
   ) as WithOptionalHeaders<Calls>
 
+/** The cursor in a `Link` header, as text. */
+const nextCursor = ({ headers }: HttpClientResponse.HttpClientResponse): string | undefined =>
+  /[?&]cursor=([^&>]+)[^>]*>; *rel="next"/.exec(headers["link"] ?? "")?.[1]
+
+const decodeCursor = Schema.decode(VmCursor)
+
+/** Records page by page. A daemon of the step 4 plan sends all as one page, and does not know `name_prefix`. */
+const makeListStream =
+  (list: Effect.Effect.Success<ReturnType<typeof makeCalls>>["vms"]["list"]) =>
+  (filter: VmFilter = {}, pageSize = 1000) =>
+    Stream.paginateChunkEffect(undefined as VmCursor | undefined, (cursor) =>
+      Effect.gen(function* () {
+        const urlParams = { ...filter, limit: pageSize, ...(cursor && { cursor }) }
+        const [page, response] = yield* list({ urlParams, withResponse: true })
+        const next = page.length === 0 ? undefined : nextCursor(response)
+        return [
+          Chunk.unsafeFromArray(page.filter(matchesFilter(filter))),
+          next === undefined ? Option.none() : Option.some(yield* decodeCursor(next))
+        ] as const
+      })
+    )
+
 /** A client of the daemon at `address`. Over a Unix socket, it is for the `HttpClient` to connect there. */
 const make = (address: Address, token?: string) =>
   Effect.gen(function* () {
@@ -68,10 +97,15 @@ const make = (address: Address, token?: string) =>
     const withoutToken = yield* HttpClient.HttpClient
     const httpClient =
       token === undefined ? withoutToken : HttpClient.mapRequest(withoutToken, HttpClientRequest.bearerToken(token))
-    const { vms, ...groups } = yield* HttpApiClient.makeWith(Api, { httpClient, baseUrl })
+    const { vms, ...groups } = yield* makeCalls(httpClient, baseUrl)
     return {
       ...groups,
       vms: withOptionalHeaders(vms),
+      /**
+       * The records that match, newest first. A page of up to `pageSize` records (1 to 1000) is requested when the
+       * stream needs it: `client.listStream({ role: "work" })`.
+       */
+      listStream: makeListStream(vms.list),
       /** Like `vms.logs`, as a stream of bytes: for `follow`, and for bytes that are not UTF-8. */
       logStream: yield* makeLogStream(httpClient, baseUrl)
     }
@@ -90,8 +124,8 @@ export class NexusClient extends Context.Tag("nexus/NexusClient")<
    * Where the next page begins, after an answer to `list` that a `limit` cut short:
    * `client.vms.list({ urlParams: { limit: 100 }, withResponse: true })` gives the records and their answer.
    */
-  static readonly nextPage = ({ headers }: HttpClientResponse.HttpClientResponse): VmCursor | undefined => {
-    const [, cursor] = /[?&]cursor=([^&>]+)[^>]*>; *rel="next"/.exec(headers["link"] ?? "") ?? []
+  static readonly nextPage = (response: HttpClientResponse.HttpClientResponse): VmCursor | undefined => {
+    const cursor = nextCursor(response)
     return cursor === undefined ? undefined : parseCursor(cursor)
   }
 

@@ -133,4 +133,5 @@ export const HttpErrors = {
     }
   )
 } as const
+/** Any error that the server itself sends. */
 export type HttpError = (typeof HttpErrors)[keyof typeof HttpErrors]["Type"]

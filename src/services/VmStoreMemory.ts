@@ -6,7 +6,7 @@ import * as Layer from "effect/Layer"
 import * as Ref from "effect/Ref"
 import { Conflict, NotFound, type PreconditionFailed } from "../domain/Errors.js"
 import { type CidRange, type CreateVm, cidRange, newVm, type Vm } from "../domain/Vm.js"
-import type { VmCursor, VmPage, VmSelection } from "../domain/VmQuery.js"
+import { matchesFilter, type VmCursor, type VmPage, type VmSelection } from "../domain/VmQuery.js"
 import type { DriveIdentity, VmChange, VmWithRun } from "../domain/VmRun.js"
 import { assertDeletable, given, noPrecondition, replace, update } from "../domain/VmTransition.js"
 import { withAnyCaseId } from "./AnyCaseId.js"
@@ -45,10 +45,9 @@ const nextCid = (entries: Entries, range: CidRange): number | undefined => {
 
 const newestFirst = (a: VmCursor, b: VmCursor) => b.created_at - a.created_at || b.sequence - a.sequence
 
-const select = (entries: Entries, { cursor, name_prefix, role, state }: VmSelection): Entries =>
+const select = (entries: Entries, { cursor, ...filter }: VmSelection): Entries =>
   entries
-    .filter(({ vm }) => (role ?? vm.role) === vm.role && (state ?? vm.state) === vm.state)
-    .filter(({ vm }) => name_prefix === undefined || vm.name.startsWith(name_prefix))
+    .filter(({ vm }) => matchesFilter(filter)(vm))
     .filter((entry) => cursor === undefined || newestFirst(cursor, entry) < 0)
     .sort(newestFirst)
 

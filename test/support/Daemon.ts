@@ -16,10 +16,11 @@ const launch = (home: Home, { args = [], config, env }: DaemonOptions): Running 
 
 /** A daemon that listens. */
 export interface Daemon extends Running {
-  /** `127.0.0.1:43210`. */
+  /** `127.0.0.1:43210`, or `unix:/PATH`. */
   readonly address: string
+  /** Of a TCP address. */
   readonly port: number
-  /** `http://127.0.0.1:43210`. */
+  /** `http://127.0.0.1:43210`, of a TCP address. */
   readonly url: string
   /** The lines of its log so far. */
   readonly log: () => ReadonlyArray<string>
@@ -27,7 +28,7 @@ export interface Daemon extends Running {
   readonly stop: (signal?: NodeJS.Signals) => Promise<Result>
 }
 
-const addressIn = (log: string): string | undefined => /listening on http:\/\/([^\s",]+)/.exec(log)?.[1]
+const addressIn = (log: string): string | undefined => /listening on (?:http:\/\/)?([^\s",]+)/.exec(log)?.[1]
 
 /** Waits until a nexusd logs its address. */
 export const listening = async (running: Running): Promise<Daemon> => {

@@ -2,12 +2,12 @@ import type { HttpApiDecodeError } from "@effect/platform/HttpApiError"
 import type * as HttpClientError from "@effect/platform/HttpClientError"
 import * as Data from "effect/Data"
 import type * as ParseResult from "effect/ParseResult"
+import { AnswerTooLarge } from "../../client/AnswerBody.js"
 import { type Address, formatAddress } from "../../domain/Address.js"
 import { preview } from "../../domain/Schemas.js"
 import type { ApiError } from "../../http/ApiErrors.js"
 import { ExitCode } from "../../runtime/ExitCode.js"
 import { systemErrorMessage } from "../../runtime/SystemError.js"
-import { AnswerTooLarge } from "./AnswerBody.js"
 import { MissingRoute } from "./MissingRoute.js"
 
 /** The lines on stderr and the exit code of a failed command. */
