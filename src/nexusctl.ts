@@ -4,15 +4,15 @@ import { layer } from "./cli/nexusctl/DaemonClient.js"
 import { examples } from "./cli/nexusctl/Examples.js"
 import { nexusctl } from "./cli/nexusctl/RootCommand.js"
 import { main } from "./cli/runner/Program.js"
-import { ExitCode } from "./runtime/ExitCode.js"
 
 main({
   name: "nexusctl",
   aliases: ["nxc"],
   command: nexusctl.pipe(
-    Command.provide(({ config, daemon, timeout, "token-file": tokenFile }) =>
+    Command.provide(({ config, context, daemon, timeout, "token-file": tokenFile }) =>
       layer({
         config: Option.getOrUndefined(config),
+        context: Option.getOrUndefined(context),
         daemon: Option.getOrUndefined(daemon),
         tokenFile: Option.getOrUndefined(tokenFile),
         timeout: Option.getOrUndefined(timeout)
@@ -22,6 +22,5 @@ main({
   tree: nexusctl.tree,
   hasRootHandler: false,
   examples,
-  failure: (error) =>
-    error._tag === "BadConfig" ? { lines: [`Error: ${error.message}`], exitCode: ExitCode.usage } : error
+  failure: (error) => error
 })

@@ -185,6 +185,15 @@ for (const shell of ["bash", "zsh", "fish"] as const) {
       if (shell === "bash") expect(await nexusctl.complete("nexusctl vm logs web ", env)).toEqual([])
     })
 
+    it("offer the names of contexts, of the settings that the line names", async () => {
+      const contexts = "contexts: { lab: { daemon: 127.0.0.1:1 }, Prod_2.x: { daemon: 127.0.0.1:1 } }"
+      writeFileSync(join(home.path, "contexts.yaml"), contexts)
+      const line = "nexusctl --config contexts.yaml vm list --context "
+      expect(await nexusctl.complete(line)).toEqual(["Prod_2.x", "lab"])
+      expect(await nexusctl.complete(`${line}P`)).toEqual(["Prod_2.x"])
+      expect(await nexusctl.complete("nexusctl --context ")).toEqual([])
+    })
+
     it("offer no names and print no error when the daemon is down", async () => {
       expect(await nexusctl.complete("nexusctl vm inspect ")).toEqual([])
       expect(await nexusctl.complete("nexusctl vm create ")).toEqual([])

@@ -26,7 +26,11 @@ const serve = (body: string) =>
 const list = (daemon: Address, maxAnswerBytes: number) =>
   Effect.flatMap(DaemonClient, ({ call }) =>
     call({ action: "cannot list VMs" }, (client) => client.vms.list({ urlParams: {} }))
-  ).pipe(Effect.provide(layer({ config: undefined, daemon, tokenFile: undefined, timeout: 60, maxAnswerBytes })))
+  ).pipe(
+    Effect.provide(
+      layer({ config: undefined, context: undefined, daemon, tokenFile: undefined, timeout: 60, maxAnswerBytes })
+    )
+  )
 
 describe("the body of an answer", () => {
   const vms = [record("web"), record("db")]

@@ -9,14 +9,11 @@ import { NexusClient } from "../../http/Client.js"
 import { ExitCode } from "../../runtime/ExitCode.js"
 import { printLines } from "../../runtime/StandardStreams.js"
 import { schemaOption } from "../runner/SchemaOption.js"
-import { CommandFailed } from "./CommandFailure.js"
+import { CommandFailed, usageError } from "./CommandFailure.js"
 import { DaemonClient } from "./DaemonClient.js"
 import { inputName, readInput } from "./InputText.js"
 import { forEachVm } from "./SeveralVms.js"
 import { changedFields, decodeEntry, parseVms, type VmEntry } from "./VmDocuments.js"
-
-const usageError = (line: string, ...more: ReadonlyArray<string>) =>
-  new CommandFailed({ lines: [`Error: ${line}`, ...more.map((text) => `  ${text}`)], exitCode: ExitCode.usage })
 
 const seeHelp = "See: nexusctl apply --help"
 

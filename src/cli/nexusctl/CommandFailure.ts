@@ -31,6 +31,10 @@ export type CallError =
 const failed = (exitCode: ExitCode, ...lines: ReadonlyArray<string>) =>
   new CommandFailed({ lines: lines.map((line, index) => (index === 0 ? `Error: ${line}` : `  ${line}`)), exitCode })
 
+/** A command line or settings that can't be used. */
+export const usageError = (line: string, ...hints: ReadonlyArray<string>): CommandFailed =>
+  failed(ExitCode.usage, line, ...hints)
+
 /** Printed if nothing listens at the address; for any other reason that reason is printed. */
 const notRunning = [
   "  The daemon does not appear to be running.",

@@ -3,7 +3,7 @@ import type { Examples } from "../runner/HelpText.js"
 /** Two command lines or more for the help of each command. */
 export const examples: Examples = {
   nexusctl: ["nexusctl vm create web --kernel vmlinux --rootfs web.ext4 --start", "nexusctl help vm create"],
-  "nexusctl status": ["nexusctl status", "nexusctl status --daemon unix:/run/user/1000/nexus.sock -o json"],
+  "nexusctl status": ["nexusctl status", "nexusctl status --context lab -o json"],
   "nexusctl version": ["nexusctl version", "nexusctl version -o json"],
   "nexusctl apply": [
     "nexusctl apply -f vms.yaml --dry-run",

@@ -24,7 +24,10 @@ export const text = (): string =>
         ["NEXUS_TOKEN", "The daemon's token."]
       ],
       FILES: [
-        ["~/.config/nexusctl/config.yaml", "The settings: daemon and token_file. $XDG_CONFIG_HOME precedes ~/.config."]
+        [
+          "~/.config/nexusctl/config.yaml",
+          "The settings: daemon, token_file, contexts and current. $XDG_CONFIG_HOME precedes ~/.config."
+        ]
       ]
     }
   })

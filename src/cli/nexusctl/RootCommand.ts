@@ -4,8 +4,10 @@ import { Address, defaultAddress, formatAddress } from "../../domain/Address.js"
 import { withAliases, withSubcommands } from "../runner/CommandTree.js"
 import { schemaOption } from "../runner/SchemaOption.js"
 import { applyCommand } from "./ApplyCommand.js"
+import { completeContextsCommand } from "./CompleteContextsCommand.js"
 import { completeVmsCommand } from "./CompleteVmsCommand.js"
-import { defaultConfigPath, defaultSilenceSeconds, SilenceSeconds } from "./DaemonClient.js"
+import { defaultSilenceSeconds, SilenceSeconds } from "./DaemonClient.js"
+import { ContextName, defaultConfigPath } from "./Settings.js"
 import { statusCommand } from "./StatusCommand.js"
 import { versionCommand } from "./VersionCommand.js"
 import { createCommand, deleteCommand, inspectCommand, listCommand } from "./VmCommands.js"
@@ -43,6 +45,9 @@ export const nexusctl = Command.make("nexusctl", {
     Options.withDescription("File with the daemon's token (default: NEXUS_TOKEN, else token_file in the settings)"),
     Options.optional
   ),
+  context: Options.optional(
+    schemaOption("context", "CONTEXT", ContextName, undefined, "current in the settings, if NEXUS_DAEMON is not set")
+  ),
   daemon: Options.optional(
     schemaOption(
       "daemon",
@@ -57,5 +62,5 @@ export const nexusctl = Command.make("nexusctl", {
   )
 }).pipe(
   Command.withDescription("Control nexusd, the daemon that keeps the records of this host's microVMs (alias: nxc)"),
-  withSubcommands([statusCommand, versionCommand, vm, applyCommand, completeVmsCommand])
+  withSubcommands([statusCommand, versionCommand, vm, applyCommand, completeVmsCommand, completeContextsCommand])
 )

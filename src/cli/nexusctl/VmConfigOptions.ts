@@ -4,10 +4,9 @@ import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import { maxConfigBytes, parseVmConfig, type VmConfig } from "../../domain/VmConfig.js"
-import { ExitCode } from "../../runtime/ExitCode.js"
 import { readRegularFile } from "../../runtime/RegularFile.js"
 import { expandHome } from "../../runtime/XdgDirs.js"
-import { CommandFailed } from "./CommandFailure.js"
+import { type CommandFailed, usageError } from "./CommandFailure.js"
 
 const option = (flag: string, placeholder: string, description: string) =>
   Options.text(flag).pipe(Options.withPseudoName(placeholder), Options.withDescription(description), Options.optional)
@@ -29,8 +28,6 @@ export const firstConfigOption = (given: ConfigOptions): string | undefined => {
   const name = names.find((name) => Option.isSome(given[name]))
   return name && `--${name}`
 }
-
-const usageError = (message: string) => new CommandFailed({ lines: [`Error: ${message}`], exitCode: ExitCode.usage })
 
 /** `source` names the configuration in the error. */
 const parse = (source: string, text: string): Either.Either<VmConfig, CommandFailed> =>

@@ -44,13 +44,14 @@ export const visibleChildren = ({ children }: CommandTree): ReadonlyArray<Comman
 /** The kind of value that a placeholder stands for: `text | json` are words, `PATH` is a file. */
 export type ValueKind =
   | { readonly _tag: "Words"; readonly words: ReadonlyArray<string> }
-  | { readonly _tag: "File" | "Vm" | "Text" }
+  | { readonly _tag: "File" | "Vm" | "Context" | "Text" }
 
 /** Derived from the placeholder in the help, so that a new option has completions without more code. */
 export const valueKind = (placeholder: string): ValueKind => {
   const words = placeholder.split(" | ")
   if (words.length > 1) return { _tag: "Words", words }
   if (/^(PATH|FILE)\b/.test(placeholder)) return { _tag: "File" }
+  if (placeholder === "CONTEXT") return { _tag: "Context" }
   return { _tag: placeholder === "NAME|ID" ? "Vm" : "Text" }
 }
 

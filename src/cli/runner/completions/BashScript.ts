@@ -1,7 +1,13 @@
 import type { CommandTree, ValueKind } from "../CommandTree.js"
-import { completedCommands, completeVmsIn300Millis, quote, valuedGlobals } from "./CompletedCommand.js"
+import {
+  completeContexts,
+  completedCommands,
+  completeVmsIn300Millis,
+  quote,
+  valuedGlobals
+} from "./CompletedCommand.js"
 
-/** A kind of value as the script names it: `words a b`, `files`, `vms`, `text`. */
+/** A kind of value as the script names it: `words a b`, `files`, `vms`, `contexts`, `text`. */
 const kindWord = (kind: ValueKind): string => {
   switch (kind._tag) {
     case "Words":
@@ -10,6 +16,8 @@ const kindWord = (kind: ValueKind): string => {
       return "files"
     case "Vm":
       return "vms"
+    case "Context":
+      return "contexts"
     case "Text":
       return "text"
   }
@@ -94,10 +102,12 @@ ${name}_reply() {
       compopt -o filenames 2>/dev/null
       while IFS= read -r word; do COMPREPLY+=("$word"); done < <(compgen -f -- "$cur")
       ;;
-    vms)
+    vms | contexts)
+      local -a names=(${completeVmsIn300Millis})
+      [[ $1 == contexts ]] && names=(${completeContexts})
       while IFS= read -r word; do
-        [[ $word =~ ^[a-z0-9-]+$ && $word == "$cur"* ]] && COMPREPLY+=("$word")
-      done < <("\${COMP_WORDS[0]}" ${completeVmsIn300Millis} "\${globals[@]}" 2>/dev/null </dev/null)
+        [[ $word =~ ^[A-Za-z0-9._-]+$ && $word == "$cur"* ]] && COMPREPLY+=("$word")
+      done < <("\${COMP_WORDS[0]}" "\${names[@]}" "\${globals[@]}" 2>/dev/null </dev/null)
       ;;
   esac
 }

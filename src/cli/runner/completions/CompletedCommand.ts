@@ -6,6 +6,9 @@ import { descriptionOf, optionDescriptions } from "../HelpText.js"
 export const completeVms = "complete-vms"
 export const completeVmsIn300Millis = `${completeVms} 300`
 
+/** The hidden command that prints the names of contexts. */
+export const completeContexts = "complete-contexts"
+
 interface CompletedOption extends CommandOption {
   readonly description: string
   readonly kind: ValueKind | undefined

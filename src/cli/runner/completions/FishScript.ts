@@ -1,5 +1,5 @@
 import type { CommandTree, ValueKind } from "../CommandTree.js"
-import { completedCommands, completeVmsIn300Millis, valuedGlobals } from "./CompletedCommand.js"
+import { completeContexts, completedCommands, completeVmsIn300Millis, valuedGlobals } from "./CompletedCommand.js"
 
 const fishQuote = (text: string): string => `'${text.replaceAll("\\", "\\\\").replaceAll("'", "\\'")}'`
 
@@ -20,6 +20,8 @@ export const fishScript = (root: CommandTree, aliases: ReadonlyArray<string>): s
         return " -r -F"
       case "Vm":
         return ` -x -a '(${name}_vms)'`
+      case "Context":
+        return ` -x -a '(${name}_contexts)'`
       case "Text":
         return " -x"
     }
@@ -58,7 +60,8 @@ function ${name}_at
     test "$path" = "$argv[1]"
 end
 
-function ${name}_vms
+# Prints the names that a command prints, with the global options of the line.
+function ${name}_names
     set -l words (commandline -opc)
     set -l globals
     set -l option
@@ -72,7 +75,15 @@ function ${name}_vms
             set -a globals $word
         end
     end
-    command $words[1] ${completeVmsIn300Millis} $globals 2>/dev/null </dev/null | string match -r '^[a-z0-9][a-z0-9-]*$'
+    command $words[1] $argv $globals 2>/dev/null </dev/null | string match -r '^[A-Za-z0-9][A-Za-z0-9._-]*$'
+end
+
+function ${name}_vms
+    ${name}_names ${completeVmsIn300Millis}
+end
+
+function ${name}_contexts
+    ${name}_names ${completeContexts}
 end
 
 complete -c ${root.name} -f

@@ -1,6 +1,7 @@
 import type { CommandTree, ValueKind } from "../CommandTree.js"
 import {
   type CompletedCommand,
+  completeContexts,
   completedCommands,
   completeVmsIn300Millis,
   quote,
@@ -22,6 +23,8 @@ export const zshScript = (root: CommandTree, aliases: ReadonlyArray<string>): st
         return "_files"
       case "Vm":
         return `${name}_vms`
+      case "Context":
+        return `${name}_contexts`
       case "Text":
         return " "
     }
@@ -71,18 +74,23 @@ ${list}${after}
   return `#compdef ${[root.name, ...aliases].join(" ")}
 # zsh completion: source <(${root.name} --completions zsh), or a file _${root.name} in a folder of $fpath.
 
-${name}_vms() {
+# Completes the names that a command prints, with the global options of the line.
+${name}_names() {
   local -a names globals
   local i
   for ((i = 2; i < $#line_words; i++)); do
     case $line_words[i] in
-      ${globals.length === 0 ? "''" : globals.join(" | ")}) globals+=($line_words[i] $line_words[i+1]) ;;
+      # Not the option whose value is being completed.
+      ${globals.length === 0 ? "''" : globals.join(" | ")}) ((i + 1 < $#line_words)) && globals+=($line_words[i] $line_words[i+1]) ;;
       ${globals.length === 0 ? "''" : globals.map((option) => `${option}=*`).join(" | ")}) globals+=($line_words[i]) ;;
     esac
   done
-  names=(\${(M)\${(f)"$($line_words[1] ${completeVmsIn300Millis} $globals 2>/dev/null </dev/null)"}:#[a-z0-9]*})
+  names=(\${(M)\${(f)"$($line_words[1] $@ $globals 2>/dev/null </dev/null)"}:#[A-Za-z0-9]*})
   compadd -a names
 }
+
+${name}_vms() { ${name}_names ${completeVmsIn300Millis}; }
+${name}_contexts() { ${name}_names ${completeContexts}; }
 
 ${functions.join("\n\n")}
 
