@@ -44,10 +44,10 @@ describe("the package", { timeout: 240_000 }, () => {
   afterAll(() => rmSync(folder, { recursive: true, force: true }))
   const home = makeHome(afterAll)
   let daemon: Daemon
-  let installed: ReturnType<typeof installPackage>
+  let installed: Awaited<ReturnType<typeof installPackage>>
 
   beforeAll(async () => {
-    installed = installPackage(folder)
+    installed = await installPackage(folder)
     daemon = await startDaemon(home)
   })
 
@@ -60,24 +60,24 @@ describe("the package", { timeout: 240_000 }, () => {
     expect(readdirSync(join(folder, "node_modules")).filter((name) => /sqlite/.test(name))).toEqual([])
   })
 
-  it("has typed clients for programs; those of docs/client.md print what it says", () => {
+  it("has typed clients for programs; those of docs/client.md print what it says", async () => {
     const sources = examples.map(({ code, name }) => [name, forDaemon(code, daemon)])
-    const run = installed.compile({ main: program, ...Object.fromEntries(sources) })
-    expect(run("main", daemon.address)).toBe("packed 3 VM name 'packed' already exists\n")
+    const run = await installed.compile({ main: program, ...Object.fromEntries(sources) })
     expect(examples.length).toBeGreaterThanOrEqual(2)
-    for (const { name, output } of examples) expect(run(name)).toBe(output)
+    for (const { name, output } of examples) expect(await run(name)).toBe(output)
+    expect(await run("main", daemon.address)).toBe("packed 3 VM name 'packed' already exists\n")
   })
 
-  it("installs its programs globally", () => {
+  it("installs its programs globally", async () => {
     const prefix = join(folder, "global")
-    const run = installed.installGlobally(prefix)
+    const run = await installed.installGlobally(prefix)
     for (const name of ["nexusctl", "nxc"]) {
-      expect(run(name, "vm", "list", "--daemon", daemon.address)).toMatch(/^packed /m)
+      expect(await run(name, "vm", "list", "--daemon", daemon.address)).toMatch(/^packed /m)
     }
     expect(readFileSync(join(prefix, "share/man/man1/nexusctl.1"), "utf8")).toMatch(/^\.TH NEXUSCTL 1 /)
     expect(lstatSync(join(prefix, "lib/node_modules/nexus")).isSymbolicLink()).toBe(false)
     const copy = join(folder, "copy.db")
-    run("nexusd", "backup", copy, "--db", join(home.path, "state/nexus/nexus.db"))
+    await run("nexusd", "backup", copy, "--db", join(home.path, "state/nexus/nexus.db"))
     expect(readFileSync(copy, "latin1")).toMatch(/^SQLite format 3/)
   })
 })

@@ -1,6 +1,11 @@
-import { execFileSync } from "node:child_process"
+import { type ExecFileOptions, execFile, execFileSync } from "node:child_process"
 import { mkdirSync, realpathSync, symlinkSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
+import { promisify } from "node:util"
+
+/** Runs a program to its end and returns its output. */
+const run = async (program: string, args: ReadonlyArray<string>, options: ExecFileOptions = {}): Promise<string> =>
+  (await promisify(execFile)(program, args, { ...options, encoding: "utf8" })).stdout
 
 /** A folder with a PATH on which there is Node.js, npm and a shell, and neither a compiler, make nor Python. */
 const toolFolder = (folder: string) => {
@@ -19,12 +24,7 @@ const npmIn = (tools: string, home: string) => {
   const settings = Object.entries(process.env).filter(([name]) => !/^npm_config_(?:ignore_scripts|prefix)/i.test(name))
   const env = { ...Object.fromEntries(settings), PATH: tools, HOME: home, npm_config_cache: npmCache() }
   return (cwd: string, ...args: ReadonlyArray<string>) =>
-    execFileSync("npm", [...args, "--prefer-offline", "--no-audit", "--no-fund"], {
-      cwd,
-      env,
-      encoding: "utf8",
-      stdio: ["ignore", "pipe", "pipe"]
-    })
+    run("npm", [...args, "--prefer-offline", "--no-audit", "--no-fund"], { cwd, env })
 }
 const npmCache = () => execFileSync("npm", ["config", "get", "cache"], { encoding: "utf8" }).trim()
 
@@ -38,31 +38,31 @@ const compilerOptions = {
 }
 
 /** Packs the project and installs the package in `folder`, for a program of another project. */
-export const installPackage = (folder: string) => {
+export const installPackage = async (folder: string) => {
   const tools = toolFolder(folder)
   const npm = npmIn(tools, folder)
   // Without the build in `prepare`, which would replace dist/ under other tests.
   const pack = ["pack", "--json", "--ignore-scripts", "--pack-destination", folder]
-  const [{ files, filename }] = JSON.parse(npm(process.cwd(), ...pack))
+  const [{ files, filename }] = JSON.parse(await npm(process.cwd(), ...pack))
   writeFileSync(join(folder, "package.json"), JSON.stringify({ name: "other", private: true, type: "module" }))
-  npm(folder, "install", `./${filename}`)
+  await npm(folder, "install", `./${filename}`)
   return {
     /** The paths of the files in the package. */
     files: files.map(({ path }: { readonly path: string }) => path) as ReadonlyArray<string>,
     /** Installs it once more, globally under `prefix`; returns a function that runs one of its programs. */
-    installGlobally: (prefix: string) => {
-      npm(folder, "install", "--global", "--prefix", prefix, `./${filename}`)
+    installGlobally: async (prefix: string) => {
+      await npm(folder, "install", "--global", "--prefix", prefix, `./${filename}`)
       return (name: string, ...args: ReadonlyArray<string>) =>
-        execFileSync(join(prefix, "bin", name), args, { env: { PATH: tools, HOME: folder }, encoding: "utf8" })
+        run(join(prefix, "bin", name), args, { env: { PATH: tools, HOME: folder } })
     },
     /** Compiles TypeScript programs under strict; returns a function that runs one to its end and returns its output. */
-    compile: (programs: Readonly<Record<string, string>>) => {
+    compile: async (programs: Readonly<Record<string, string>>) => {
       for (const [name, code] of Object.entries(programs)) writeFileSync(join(folder, `${name}.ts`), code)
       const files = Object.keys(programs).map((name) => `${name}.ts`)
       writeFileSync(join(folder, "tsconfig.json"), JSON.stringify({ compilerOptions, files }))
-      execFileSync(join(process.cwd(), "node_modules/.bin/tsc"), ["-p", folder], { encoding: "utf8" })
+      await run(join(process.cwd(), "node_modules/.bin/tsc"), ["-p", folder])
       return (name: string, ...args: ReadonlyArray<string>) =>
-        execFileSync(process.execPath, [join(folder, `${name}.js`), ...args], { encoding: "utf8" })
+        run(process.execPath, [join(folder, `${name}.js`), ...args])
     }
   }
 }
