@@ -3,6 +3,7 @@ import * as Array from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import type * as Layer from "effect/Layer"
+import * as Predicate from "effect/Predicate"
 import * as TestClock from "effect/TestClock"
 import { Conflict, NotFound } from "../../src/domain/Errors.js"
 import { CreateVm, type UpdateVm, type Vm } from "../../src/domain/Vm.js"
@@ -36,9 +37,15 @@ const change = (nameOrId: string, decide: Parameters<VmStore["Type"]["transition
   Effect.flatMap(VmStore, (store) => store.transition(nameOrId, decide))
 const claim = (nameOrId: string, run: VmRun) =>
   Effect.flatMap(VmStore, (store) => store.transition(nameOrId, VmTransition.claimStart(run), { drives: run.drives }))
+/** Tries again when a busy machine makes the store's waiting time run out: nothing has changed then. */
+const retryUnavailable = <A, E, R>(self: Effect.Effect<A, E, R>) =>
+  Effect.retry(self, { while: Predicate.isTagged("StoreUnavailable") })
 /** Claims and confirms a start. */
 const start = (nameOrId: string, run = claimOf("run-1")) =>
-  Effect.zipRight(claim(nameOrId, run), change(nameOrId, VmTransition.confirmStart(run.run_id, startedAs())))
+  Effect.zipRight(
+    retryUnavailable(claim(nameOrId, run)),
+    retryUnavailable(change(nameOrId, VmTransition.confirmStart(run.run_id, startedAs())))
+  )
 const end = (nameOrId: string, state: VmTransition.EndState, runId = "run-1", at = 2000) =>
   change(nameOrId, VmTransition.endRun(runId, state, at))
 
