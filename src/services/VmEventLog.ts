@@ -1,4 +1,4 @@
-import type * as Chunk from "effect/Chunk"
+import * as Chunk from "effect/Chunk"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
@@ -28,7 +28,7 @@ const maxStalledLooks = 60
 const pauseMillisPerSubscriber = 0.1
 
 /** An event that has no id yet. */
-type Change<Event = VmEvent> = Event extends unknown ? Omit<Event, "id"> : never
+type UnnumberedEvent<Event = VmEvent> = Event extends unknown ? Omit<Event, "id"> : never
 
 interface Subscriber {
   /** The number of the last event that it has taken. */
@@ -46,11 +46,11 @@ export interface VmEventLog {
    * `after` for a deleted one; nothing is published if both are the same.
    */
   readonly publish: (before: Vm | undefined, after: Vm | undefined) => void
-  /** Tells subscribers to list again. */
-  readonly publishReset: () => void
+  /** Publishes an event in constant time. */
+  readonly append: (event: UnnumberedEvent) => void
 }
 
-const changeOf = (before: Vm | undefined, after: Vm | undefined): Change | undefined => {
+const changeOf = (before: Vm | undefined, after: Vm | undefined): UnnumberedEvent | undefined => {
   if (after === undefined) return before && { event: "deleted", data: { id: before.id, name: before.name } }
   if (before === undefined) return { event: "created", data: after }
   return isSameVm(before, after) ? undefined : { event: "updated", data: after }
@@ -79,17 +79,16 @@ export const make = (look: Effect.Effect<boolean, StoreUnavailable>): Effect.Eff
       return id === idOf(number) && ring.has(number) ? number : undefined
     }
 
-    const append = (change: Change) => {
+    const append = (event: UnnumberedEvent) => {
       // Nobody has an id to resume from.
       if (!isFollowed) return
-      const text = "config_json" in change.data ? change.data.config_json : undefined
-      ring.append({ ...change, id: idOf(ring.last() + 1) }, recordBytes + (text?.length ?? 0))
+      const text = "config_json" in event.data ? event.data.config_json : undefined
+      ring.append({ ...event, id: idOf(ring.last() + 1) }, recordBytes + (text?.length ?? 0))
       wakeUps.wake()
     }
-    const publishReset = () => append({ event: "reset", data: {} })
 
     const lookForOthers = Effect.map(look, (isChanged) => {
-      if (isChanged) publishReset()
+      if (isChanged) append({ event: "reset", data: {} })
     })
     /** Whether a subscriber is too far behind, or has taken nothing for too long. */
     const isLagging = (subscriber: Subscriber) => {
@@ -108,17 +107,19 @@ export const make = (look: Effect.Effect<boolean, StoreUnavailable>): Effect.Eff
     })
     yield* Effect.forkScoped(Effect.forever(lookAgain))
 
-    const add = (subscriber: Subscriber) => {
-      subscribers.add(subscriber)
-      hasSubscribers.unsafeOpen()
-    }
     const remove = (subscriber: Subscriber) => {
       subscribers.delete(subscriber)
       if (subscribers.size === 0) hasSubscribers.unsafeClose()
     }
 
-    const take = (subscriber: Subscriber): Effect.Effect<Chunk.Chunk<VmEvent>, Option.Option<never>> =>
+    /** The next chunk of a subscriber, which begins with `ready`. */
+    const take = (subscriber: Subscriber, ready: VmEvent): Effect.Effect<Chunk.Chunk<VmEvent>, Option.Option<never>> =>
       Effect.suspend(() => {
+        if (!subscribers.has(subscriber)) {
+          subscribers.add(subscriber)
+          hasSubscribers.unsafeOpen()
+          return Effect.succeed(Chunk.of(ready))
+        }
         const chunk = ring.read(subscriber.taken)
         if (chunk === undefined) return Effect.fail(Option.none())
         subscriber.taken += chunk.length
@@ -126,7 +127,7 @@ export const make = (look: Effect.Effect<boolean, StoreUnavailable>): Effect.Eff
           ? Effect.succeed(chunk)
           : Effect.zipRight(
               wakeUps.wait(() => subscriber.taken !== ring.last()),
-              take(subscriber)
+              take(subscriber, ready)
             )
       })
 
@@ -137,25 +138,19 @@ export const make = (look: Effect.Effect<boolean, StoreUnavailable>): Effect.Eff
         const number = since === undefined ? ring.last() : numberOf(since)
         if (number === undefined) return yield* Gone.events(`${since}`)
         const lagged = yield* Deferred.make<void>()
-        const ready: VmEvent = { event: "ready", id: idOf(number), data: {} }
-        const events = Stream.acquireRelease(
-          Effect.sync(() => {
-            const subscriber: Subscriber = { taken: number, takenAtLook: number, stalledLooks: 0, lagged }
-            add(subscriber)
-            return subscriber
-          }),
-          (subscriber) => Effect.sync(() => remove(subscriber))
-        ).pipe(
-          Stream.flatMap((subscriber) =>
-            Stream.concat(Stream.succeed(ready), Stream.repeatEffectChunkOption(take(subscriber)))
+        const events = Stream.suspend(() => {
+          const subscriber: Subscriber = { taken: number, takenAtLook: number, stalledLooks: 0, lagged }
+          // More combinators would double the cost of a chunk.
+          return Stream.repeatEffectChunkOption(take(subscriber, { event: "ready", id: idOf(number), data: {} })).pipe(
+            Stream.ensuring(Effect.sync(() => remove(subscriber)))
           )
-        )
+        })
         return { events, lagged: Deferred.await(lagged) }
       })
 
     return {
       subscribe,
-      publishReset,
+      append,
       publish: (before, after) => {
         const change = isFollowed ? changeOf(before, after) : undefined
         if (change !== undefined) append(change)

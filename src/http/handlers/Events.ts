@@ -33,6 +33,8 @@ const encodeChunk = oncePer(
   (events: Chunk.Chunk<VmEvent>): Uint8Array => Buffer.concat(Chunk.toArray(events).map(encode))
 )
 
+const tooFarBehind = "events: a subscriber is too far behind, and is disconnected"
+
 const headers = { "cache-control": "no-store" }
 
 /** `/v1/events`. */
@@ -44,7 +46,7 @@ export const layer = HttpApiServer.group(Api, "events", (handlers) =>
         HttpResponse.stream(
           "text/event-stream",
           Stream.mapChunks(events, (chunk) => Chunk.of(encodeChunk(chunk))),
-          { headers, endless: { heartbeat: ":\n\n", cutOff: lagged } }
+          { headers, endless: { heartbeat: ":\n\n", cutOff: Effect.zipRight(lagged, Effect.logInfo(tooFarBehind)) } }
         )
       )
     )
