@@ -55,7 +55,11 @@ const commonOptions = {
 }
 
 /** Modules that nexusd loads on first use. The docs page holds 2 MB of script. */
-const lazyModules = { "src/http/handlers/DocsPage.ts": "docs-page.cjs", "src/runtime/Tracing.ts": "tracing.cjs" }
+const lazyModules = {
+  "src/http/handlers/DocsPage.ts": "docs-page.cjs",
+  "src/runtime/PrometheusExporter.ts": "prometheus-exporter.cjs",
+  "src/runtime/Tracing.ts": "tracing.cjs"
+}
 
 /** @type {import("esbuild").Plugin} */
 const lazyModulesPlugin = {

@@ -25,10 +25,13 @@ import type { DatabaseOpenError } from "./services/DatabaseOpenError.js"
 import { type DatabaseTarget, formatTarget } from "./services/DatabaseTarget.js"
 import * as VmLifecycleLive from "./services/lifecycle/VmLifecycleLive.js"
 import * as PostgresDatabase from "./services/postgres/PostgresDatabase.js"
+import * as StoreFiguresPostgres from "./services/postgres/StoreFiguresPostgres.js"
 import * as VmEventsPostgres from "./services/postgres/VmEventsPostgres.js"
 import * as VmStorePostgres from "./services/postgres/VmStorePostgres.js"
+import type { StoreFigures } from "./services/StoreFigures.js"
 import type { StoreHealth } from "./services/StoreHealth.js"
 import * as Database from "./services/sqlite/Database.js"
+import * as StoreFiguresSqlite from "./services/sqlite/StoreFiguresSqlite.js"
 import * as VmStoreSqlite from "./services/sqlite/VmStoreSqlite.js"
 import type { VmEvents } from "./services/VmEvents.js"
 import type { VmStore } from "./services/VmStore.js"
@@ -53,10 +56,14 @@ const tracing = (endpoint: string | undefined) =>
       )
 
 /** The store that the settings choose. */
-const storeOf = (database: DatabaseTarget): Layer.Layer<VmStore | VmEvents | StoreHealth, DatabaseOpenError> =>
+const storeOf = (
+  database: DatabaseTarget
+): Layer.Layer<VmStore | VmEvents | StoreFigures | StoreHealth, DatabaseOpenError> =>
   database._tag === "Sqlite"
-    ? VmStoreSqlite.layer().pipe(Layer.provideMerge(Database.layer(database.path)))
-    : Layer.merge(VmStorePostgres.layer(), VmEventsPostgres.layer).pipe(
+    ? Layer.merge(VmStoreSqlite.layer(), StoreFiguresSqlite.layer).pipe(
+        Layer.provideMerge(Database.layer(database.path))
+      )
+    : Layer.mergeAll(VmStorePostgres.layer(), VmEventsPostgres.layer, StoreFiguresPostgres.layer).pipe(
         Layer.provideMerge(PostgresDatabase.layer(database.server))
       )
 

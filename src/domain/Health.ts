@@ -26,3 +26,6 @@ export const Health = Schema.Struct({
   ]
 })
 export type Health = typeof Health.Type
+
+/** The answer of `GET /livez` and `GET /readyz` when all is well. */
+export const Probe = Schema.Struct({ status: Schema.Literal("ok") }).annotations({ identifier: "Probe" })

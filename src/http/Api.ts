@@ -5,7 +5,7 @@ import * as HttpApiSchema from "@effect/platform/HttpApiSchema"
 import * as OpenApi from "@effect/platform/OpenApi"
 import * as Function from "effect/Function"
 import * as Schema from "effect/Schema"
-import { Health } from "../domain/Health.js"
+import { Health, Probe } from "../domain/Health.js"
 import { version } from "../domain/Version.js"
 import { CreateVm, ReplaceVm, UpdateVm, Vm, VmName } from "../domain/Vm.js"
 import { EventsQuery } from "../domain/VmEvent.js"
@@ -13,7 +13,7 @@ import { VmQuery } from "../domain/VmQuery.js"
 import { LogsQuery, StopVm, WaitQuery } from "../domain/VmRequests.js"
 import { ApiErrors } from "./ApiErrors.js"
 import { Preconditions } from "./EntityTag.js"
-import { optionalBody, toDocument, withHeader, withOptionalBody } from "./OpenApiDocument.js"
+import { optionalBody, toDocument, withHeader, withOptionalBody, withoutToken } from "./OpenApiDocument.js"
 
 /**
  * A name or an id in the path. The client must percent-encode it, which `HttpApiClient` leaves undone; the server's
@@ -27,6 +27,9 @@ const NameOrId = Schema.transform(Schema.String, Schema.String, {
   encode: (nameOrId) => encodeURIComponent(nameOrId) + (/^\.\.?$/.test(nameOrId) ? "%00" : "")
 }).annotations({ description: "The VM's name or id" })
 
+/** https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format */
+export const prometheusContentType = "text/plain; version=0.0.4; charset=utf-8"
+
 const vmPath = "/v1/vms/:nameOrId"
 const target = Schema.Struct({ nameOrId: NameOrId })
 
@@ -39,6 +42,10 @@ const CreatedVm = Vm.annotations({ ...HttpApiSchema.annotations({ status: 201 })
 
 const ConsoleLog = HttpApiSchema.Text({ contentType: "text/plain; charset=utf-8" }).annotations({
   description: "What the guest wrote to its serial console, byte for byte"
+})
+
+const PrometheusText = HttpApiSchema.Text({ contentType: prometheusContentType }).annotations({
+  description: "Metrics of nexusd, its VMs and its process"
 })
 
 class Vms extends HttpApiGroup.make("vms")
@@ -211,13 +218,41 @@ class HealthGroup extends HttpApiGroup.make("health")
       .addError(ApiErrors.Degraded)
       .annotate(OpenApi.Summary, "Ask whether the daemon and its database are well")
   )
+  .add(
+    HttpApiEndpoint.get("live", "/livez")
+      .addSuccess(Probe)
+      .annotate(OpenApi.Summary, "Ask whether the daemon's process answers")
+      .annotate(OpenApi.Description, "Looks at nothing else. Needs no token.")
+      .annotate(OpenApi.Transform, withoutToken)
+  )
+  .add(
+    HttpApiEndpoint.get("ready", "/readyz")
+      .addSuccess(Probe)
+      .addError(ApiErrors.NotReady)
+      .annotate(OpenApi.Summary, "Ask whether the daemon's store can serve")
+      .annotate(
+        OpenApi.Description,
+        "The check of `/v1/health`, made once a second at most. Says nothing about the database. Needs no token."
+      )
+      .annotate(OpenApi.Transform, withoutToken)
+  )
   .annotate(OpenApi.Description, "The daemon's own health") {}
+
+class MetricsGroup extends HttpApiGroup.make("metrics")
+  .add(
+    HttpApiEndpoint.get("scrape", "/metrics")
+      .addSuccess(PrometheusText)
+      .annotate(OpenApi.Summary, "Read the daemon's metrics")
+      .annotate(OpenApi.Description, "In Prometheus' text format; docs/monitoring.md lists them.")
+  )
+  .annotate(OpenApi.Description, "The daemon's own figures") {}
 
 /** The REST API: the server, the client and the OpenAPI document are all derived from this. */
 export class Api extends HttpApi.make("nexus")
   .add(Vms)
   .add(Events)
   .add(HealthGroup)
+  .add(MetricsGroup)
   .addError(ApiErrors.BadRequest)
   .addError(ApiErrors.Unauthorized)
   .addError(ApiErrors.Forbidden)

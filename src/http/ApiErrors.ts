@@ -22,6 +22,9 @@ export class Degraded extends Schema.TaggedError<Degraded>("nexus/Degraded")("De
   database: Schema.optionalWith(Schema.partial(DatabaseStatus), { exact: true })
 }) {}
 
+/** The answer of `/readyz` when the store can't serve. It needs no token, so it does not say why. */
+export class NotReady extends Schema.TaggedError<NotReady>("nexus/NotReady")("NotReady", { message: errorMessage }) {}
+
 /**
  * The record has one of the entity tags of the request's If-None-Match (RFC 9110, 15.4.5).
  *
@@ -47,6 +50,7 @@ export const ApiErrors = {
   }),
   WaitTimeout: httpError(408, WaitTimeout, "The VM reached none of the states in time", { tagged: true }),
   Gone: httpError(410, Gone, "The events after that id are not known here, or no longer", { tagged: true }),
+  NotReady: httpError(503, NotReady, "The store can't serve", { tagged: true }),
   Degraded: httpError(503, Degraded, "The daemon runs, but its store does not answer")
 } as const
 /** Any error that Nexus sends. */

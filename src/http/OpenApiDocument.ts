@@ -40,6 +40,9 @@ export const withOptionalBody: Transform = ({ requestBody, ...operation }) => {
   return { ...operation, requestBody: { content: { "application/json": { schema: body } }, required: false } }
 }
 
+/** Documents a call that needs no token. */
+export const withoutToken: Transform = (operation) => ({ ...operation, security: [{}] })
+
 /** `HttpApi` declares an error of its own on every call; Nexus sends `BadRequest` instead. */
 const libraryErrors = ["HttpApiDecodeError", "Issue", "PropertyKey"]
 
@@ -96,8 +99,10 @@ const complete = ({ components, info, paths }: Derived) => {
     // An empty requirement: without `api.token_file` no token is needed.
     security: [{}, { token: [] }],
     paths: Record.map(paths, (path) =>
-      Record.map(path, ({ responses, security: _, ...operation }) => ({
+      // The library declares that no call needs one.
+      Record.map(path, ({ responses, security = [], ...operation }) => ({
         ...operation,
+        ...(security.length > 0 && { security }),
         responses: {
           ...Record.map(responses, (response) => describe(response, schemas)),
           400: badRequest

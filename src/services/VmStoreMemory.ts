@@ -1,3 +1,4 @@
+import * as Array from "effect/Array"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -10,6 +11,7 @@ import { matchesFilter, type VmCursor, type VmPage, type VmSelection } from "../
 import type { DriveIdentity, VmChange, VmWithRun } from "../domain/VmRun.js"
 import { assertDeletable, given, noPrecondition, replace, update } from "../domain/VmTransition.js"
 import { withAnyCaseId } from "./AnyCaseId.js"
+import { StoreFigures, type VmCount } from "./StoreFigures.js"
 import { StoreHealth } from "./StoreHealth.js"
 import { changesOf } from "./VmChanges.js"
 import * as VmEventLog from "./VmEventLog.js"
@@ -55,6 +57,12 @@ const page = (matching: Entries, limit: number): VmPage => {
   const entries = matching.slice(0, limit)
   return { vms: entries.map(({ vm }) => vm), next: entries.length < matching.length ? entries.at(-1) : undefined }
 }
+
+const countOf = (entries: Entries): ReadonlyArray<VmCount> =>
+  Object.values(Array.groupBy(entries, ({ vm: { role, state } }) => JSON.stringify([role, state]))).map((group) => {
+    const { role, state } = group[0].vm
+    return { role, state, count: group.length }
+  })
 
 const nowInSeconds = Effect.map(Clock.currentTimeMillis, (millis) => Math.floor(millis / 1000))
 
@@ -188,8 +196,14 @@ export const layer = (options?: { readonly initial?: ReadonlyArray<Vm>; readonly
         check: Effect.succeed({ path: ":memory:", table_count: 0, size_bytes: 0 })
       })
 
+      const figures = StoreFigures.of({
+        vmCounts: Effect.map(Ref.get(ref), countOf),
+        sizeBytes: Effect.succeed(0)
+      })
+
       return Context.make(VmStore, store).pipe(
         Context.add(StoreHealth, status),
+        Context.add(StoreFigures, figures),
         Context.add(VmEvents, VmEvents.of({ subscribe: events.subscribe }))
       )
     })

@@ -5,8 +5,10 @@ import * as Layer from "effect/Layer"
 import { beforeAll, describe } from "vitest"
 import { parsePostgresUrl } from "../../src/services/PostgresUrl.js"
 import * as PostgresDatabase from "../../src/services/postgres/PostgresDatabase.js"
+import * as StoreFiguresPostgres from "../../src/services/postgres/StoreFiguresPostgres.js"
 import * as VmStorePostgres from "../../src/services/postgres/VmStorePostgres.js"
 import { hasPostgres, needsPostgres, Server } from "../support/PostgresCluster.js"
+import { storeFiguresContract } from "./StoreFiguresContract.js"
 import { vmReplaceContract } from "./VmReplaceContract.js"
 import { vmRunContract } from "./VmRunContract.js"
 import { type Setup, vmStoreContract } from "./VmStoreContract.js"
@@ -25,7 +27,9 @@ describe.skipIf(!hasPostgres)(`PostgreSQL${needsPostgres}`, () => {
     Layer.effectDiscard(
       Effect.gen(function* () {
         const sql = yield* SqlClient.SqlClient
-        yield* Effect.forEach(initial, (vm) => sql`INSERT INTO vms ${sql.insert({ ...vm })}`)
+        yield* sql.withTransaction(
+          Effect.forEach(initial, (vm) => sql`INSERT INTO vms ${sql.insert({ ...vm })}`, { discard: true })
+        )
         yield* Effect.forEach(settings, (row) => sql`INSERT INTO settings ${sql.insert({ ...row })}`)
       })
     )
@@ -44,7 +48,7 @@ describe.skipIf(!hasPostgres)(`PostgreSQL${needsPostgres}`, () => {
         const name = yield* schema
         const url = `${server.url()}?options=${encodeURIComponent(`-c search_path=${name}`)}`
         const target = yield* Either.mapLeft(parsePostgresUrl(url), (problem) => new Error(problem))
-        return VmStorePostgres.layer(setup).pipe(
+        return Layer.merge(VmStorePostgres.layer(setup), StoreFiguresPostgres.layer).pipe(
           Layer.provideMerge(seeded(setup)),
           Layer.provide(PostgresDatabase.layer(target))
         )
@@ -52,6 +56,7 @@ describe.skipIf(!hasPostgres)(`PostgreSQL${needsPostgres}`, () => {
     ).pipe(Layer.orDie)
 
   vmStoreContract("PostgreSQL", layer)
+  storeFiguresContract("PostgreSQL", layer)
   vmReplaceContract("PostgreSQL", layer)
   vmRunContract("PostgreSQL", layer, { hasHost: true, hasSettings: true })
 })

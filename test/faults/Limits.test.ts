@@ -12,6 +12,7 @@ import * as Schedule from "effect/Schedule"
 import { describe, expect, it } from "vitest"
 import * as Server from "../../src/http/Server.js"
 import { HttpApiServer } from "../../src/http/server/HttpApiServer.js"
+import { StoreFigures } from "../../src/services/StoreFigures.js"
 import { StoreHealth } from "../../src/services/StoreHealth.js"
 import { VmEvents } from "../../src/services/VmEvents.js"
 import { VmStore } from "../../src/services/VmStore.js"
@@ -224,7 +225,8 @@ describe("limits", { concurrent: !isFull }, () => {
             Effect.zipRight(Deferred.await(gate), inner.listJson(selection))
           return Context.make(VmStore, { ...inner, listJson }).pipe(
             Context.add(VmEvents, yield* VmEvents),
-            Context.add(StoreHealth, yield* StoreHealth)
+            Context.add(StoreHealth, yield* StoreHealth),
+            Context.add(StoreFigures, yield* StoreFigures)
           )
         })
       ).pipe(Layer.provide(VmStoreMemory.layer()))

@@ -1192,6 +1192,7 @@ describe("a defect or an outage in the daemon", () => {
 
 describe("the documents", () => {
   interface Operation {
+    readonly security?: ReadonlyArray<object>
     readonly responses: Readonly<
       Record<
         string,
@@ -1226,7 +1227,8 @@ describe("the documents", () => {
         expect(info).toMatchObject({ title: "Nexus", version: "0.1.0" })
         const vm = Object.keys(paths).find((path) => /^\/v1\/vms\/\{\w+\}$/.test(path)) ?? "/v1/vms/{…}"
         const calls = ["logs", "start", "stop", "wait"].map((call) => `${vm}/${call}`)
-        expect(Object.keys(paths).sort()).toEqual(["/v1/events", "/v1/health", "/v1/vms", vm, ...calls])
+        const own = ["/livez", "/metrics", "/readyz", "/v1/events", "/v1/health"]
+        expect(Object.keys(paths).sort()).toEqual([...own, "/v1/vms", vm, ...calls])
 
         const answers = {
           [`POST /v1/vms`]: [201, 400, 409, 413, 415, 500, 503],
@@ -1240,18 +1242,22 @@ describe("the documents", () => {
           [`GET ${vm}/logs`]: [200, 400, 404, 409, 500, 503],
           [`GET ${vm}/wait`]: [200, 400, 404, 408, 500, 503],
           [`GET /v1/events`]: [200, 400, 410, 500, 503],
-          [`GET /v1/health`]: [200, 400, 500, 503]
+          [`GET /v1/health`]: [200, 400, 500, 503],
+          [`GET /livez`]: [200, 400, 500, 503],
+          [`GET /readyz`]: [200, 400, 500, 503],
+          [`GET /metrics`]: [200, 400, 500, 503]
         }
-        const streamTypes: Readonly<Record<string, string>> = {
+        const textTypes: Readonly<Record<string, string>> = {
           [`GET ${vm}/logs`]: "text/plain; charset=utf-8",
-          "GET /v1/events": "text/event-stream"
+          "GET /v1/events": "text/event-stream",
+          "GET /metrics": "text/plain; version=0.0.4; charset=utf-8"
         }
         for (const [call, statuses] of Object.entries(answers)) {
           const [method = "", path = ""] = call.split(" ")
           const responses = paths[path]?.[method.toLowerCase()]?.responses ?? {}
           expect(Object.keys(responses), call).toEqual(expect.arrayContaining(statuses.map(String)))
           for (const [status, { content, headers }] of Object.entries(responses)) {
-            const type = (status === "200" && streamTypes[call]) || "application/json"
+            const type = (status === "200" && textTypes[call]) || "application/json"
             const isEmpty = status === "204" || status === "304"
             if (!isEmpty) expect(content, `${call} ${status}`).toHaveProperty([type, "schema"])
             const isRecord = JSON.stringify(content)?.endsWith('schemas/Vm"}}}') ?? status === "304"
@@ -1328,8 +1334,14 @@ describe("the documents", () => {
         expect(servers.map(({ url }) => url)).toEqual(["/", "http://127.0.0.1:9600"])
         expect(security).toEqual([{}, { token: [] }])
         expect(components.securitySchemes).toMatchObject({ token: { type: "http", scheme: "bearer" } })
-        // An operation's own `security` would replace the document's.
-        expect(JSON.stringify(paths)).not.toContain('"security"')
+        // An operation's own `security` replaces the document's.
+        const own = Object.entries(paths).flatMap(([path, operations]) =>
+          Object.values(operations).flatMap(({ security }) => (security === undefined ? [] : [[path, security]]))
+        )
+        expect(own.sort()).toEqual([
+          ["/livez", [{}]],
+          ["/readyz", [{}]]
+        ])
       })
     )
   )
@@ -1376,7 +1388,9 @@ describe("the documents", () => {
               content: { "application/json": { schema: { $ref: "#/components/schemas/BadRequest" } } }
             })
             const { description } = responses["503"] ?? {}
-            expect(description, `${method} ${path}`).toMatch(/Too many requests.*store does not answer/)
+            expect(description, `${method} ${path}`).toMatch(/Too many requests/)
+            if (path === "/livez" || path === "/metrics") continue
+            expect(description, `${method} ${path}`).toMatch(/store (?:does not answer|can't serve)/)
           }
         }
       })

@@ -15,6 +15,7 @@ import { Conflict, PreconditionFailed } from "../../src/domain/Errors.js"
 import { NexusClient } from "../../src/http/Client.js"
 import * as Server from "../../src/http/Server.js"
 import { HttpApiServer } from "../../src/http/server/HttpApiServer.js"
+import { StoreFigures } from "../../src/services/StoreFigures.js"
 import { StoreHealth } from "../../src/services/StoreHealth.js"
 import { VmEvents } from "../../src/services/VmEvents.js"
 import { VmLifecycle } from "../../src/services/VmLifecycle.js"
@@ -31,13 +32,15 @@ const serve = Effect.gen(function* () {
   const stop = Scope.close(scope, Exit.void)
   yield* Effect.addFinalizer(() => stop)
   const health = StoreHealth.of({ check: Effect.die("not asked") })
+  const figures = StoreFigures.of({ vmCounts: Effect.die("not asked"), sizeBytes: Effect.die("not asked") })
   const { address } = yield* Server.layer({ address: { host: "127.0.0.1", port: 0 } }).pipe(
     Layer.provide(
       Layer.succeedContext(
         Context.make(VmStore, world.store).pipe(
           Context.add(VmEvents, world.events),
           Context.add(VmLifecycle, lifecycle),
-          Context.add(StoreHealth, health)
+          Context.add(StoreHealth, health),
+          Context.add(StoreFigures, figures)
         )
       )
     ),

@@ -13,6 +13,7 @@ import type { Vm } from "../../src/domain/Vm.js"
 import * as Server from "../../src/http/Server.js"
 import { HttpApiServer } from "../../src/http/server/HttpApiServer.js"
 import type { ListenerOptions } from "../../src/http/server/Listener.js"
+import { StoreFigures } from "../../src/services/StoreFigures.js"
 import { StoreHealth } from "../../src/services/StoreHealth.js"
 import { VmEvents } from "../../src/services/VmEvents.js"
 import type { VmLifecycle } from "../../src/services/VmLifecycle.js"
@@ -77,6 +78,7 @@ const switchable = (mode: Effect.Effect<StoreMode>) =>
       const store = yield* VmStore
       const status = yield* StoreHealth
       const events = yield* VmEvents
+      const figures = yield* StoreFigures
       const guard = <A, E>(call: Effect.Effect<A, E>): Effect.Effect<A, E | StoreUnavailable> =>
         Effect.flatMap(mode, (now): Effect.Effect<A, E | StoreUnavailable> => {
           if (now === "healthy") return call
@@ -96,7 +98,8 @@ const switchable = (mode: Effect.Effect<StoreMode>) =>
         databaseId: guard(store.databaseId)
       }).pipe(
         Context.add(StoreHealth, { check: guard(status.check) }),
-        Context.add(VmEvents, { subscribe: (since) => guard(events.subscribe(since)) })
+        Context.add(VmEvents, { subscribe: (since) => guard(events.subscribe(since)) }),
+        Context.add(StoreFigures, { vmCounts: guard(figures.vmCounts), sizeBytes: guard(figures.sizeBytes) })
       )
     })
   )

@@ -2,6 +2,7 @@ import * as Http from "node:http"
 import type { Duplex } from "node:stream"
 import { BadRequest, HeadTooLarge, type HttpError, MethodNotAllowed, RequestTimeout } from "../HttpErrors.js"
 import { encodeHttpError } from "./ErrorEncoder.js"
+import { countRefusal } from "./RequestMetrics.js"
 import { requestIdHeader } from "./ResponseWriter.js"
 
 /**
@@ -18,6 +19,7 @@ const closeSoon = (socket: Duplex) => {
 
 const refuse = (error: HttpError, socket: Duplex) => {
   const { body, headers: errorHeaders, status } = encodeHttpError(error)
+  countRefusal("", status)
   const content = JSON.stringify(body)
   const headers = {
     Date: new Date().toUTCString(),

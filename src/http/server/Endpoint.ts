@@ -18,6 +18,8 @@ export interface EndpointHandler {
   readonly handle: (request: never) => Effect.Effect<unknown, unknown>
   readonly isUninterruptible: boolean
   readonly longLived: LongLived | undefined
+  /** Whether it needs no token. */
+  readonly isPublic: boolean
 }
 
 /** Maximum number of issues reported. */
@@ -114,7 +116,7 @@ export const toRoute = (reflected: ReflectedEndpoint, handler: EndpointHandler):
     defaultStatus: statuses[0] ?? 200,
     isUninterruptible: handler.isUninterruptible,
     longLived: handler.longLived,
-    isPublic: false,
+    isPublic: handler.isPublic,
     handle: (input) => {
       const request: Partial<Record<Part, unknown>> = {}
       for (const { decode, part } of decoders) {

@@ -36,17 +36,18 @@ export class Handlers<Unhandled extends AnyEndpoint, E> {
 
   /**
    * Adds the handler of an endpoint. It is interrupted when its client disconnects, unless it is `uninterruptible`: then
-   * it runs to its end. A `longLived` one takes no other request's permit.
+   * it runs to its end. A `longLived` one takes no other request's permit. A `public` one needs no token.
    */
   handle<const Name extends HttpApiEndpoint.HttpApiEndpoint.Name<Unhandled>>(
     name: Name,
     handle: Handler<HttpApiEndpoint.HttpApiEndpoint.WithName<Unhandled, Name>, E>,
-    options?: { readonly uninterruptible?: boolean; readonly longLived?: LongLived }
+    options?: { readonly uninterruptible?: boolean; readonly longLived?: LongLived; readonly public?: boolean }
   ): Handlers<HttpApiEndpoint.HttpApiEndpoint.ExcludeName<Unhandled, Name>, E> {
     const handler = {
       handle,
       isUninterruptible: options?.uninterruptible ?? false,
-      longLived: options?.longLived
+      longLived: options?.longLived,
+      isPublic: options?.public ?? false
     }
     return new Handlers(new Map([...this.byName, [name, handler]]))
   }

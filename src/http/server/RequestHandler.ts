@@ -17,15 +17,16 @@ import { send, sendError } from "./ResponseWriter.js"
 import { makeRouter, type Route, type RouteMatch } from "./Router.js"
 
 /**
- * Responds to a request; `id` is the request's, for the response and the log. `becomeLongLived` releases the request's
- * permit and takes one of the long-lived ones; it returns the error if there is none.
+ * Responds to a request, and returns its route if there is one. `id` is the request's, for the response and the log.
+ * `becomeLongLived` releases the request's permit and takes one of the long-lived ones; it returns the error if there is
+ * none.
  */
 export type RequestListener = (
   request: Http.IncomingMessage,
   response: Http.ServerResponse,
   id: string,
   becomeLongLived: () => Overloaded | undefined
-) => void
+) => Route | undefined
 
 export interface RequestHandler {
   readonly listener: RequestListener
@@ -131,16 +132,21 @@ export const make = (
 
     const listener: RequestListener = (request, response, id, becomeLongLived) => {
       const match = checkBodyHeaders(request) ?? findRoute(request.method ?? "", request.url ?? "")
-      if (!("route" in match)) return run(request, response, id, undefined, match)
-      const { payload } = match.route
-      if (payload === "none" || (payload === "optional" && !hasBody(request))) {
-        return handle(request, response, id, becomeLongLived, match, undefined)
+      if (!("route" in match)) {
+        run(request, response, id, undefined, match)
+        return undefined
+      }
+      const { route } = match
+      if (route.payload === "none" || (route.payload === "optional" && !hasBody(request))) {
+        handle(request, response, id, becomeLongLived, match, undefined)
+        return route
       }
       readJson(request, (body) =>
         "json" in body
           ? handle(request, response, id, becomeLongLived, match, body.json)
-          : run(request, response, id, match.route, body)
+          : run(request, response, id, route, body)
       )
+      return route
     }
 
     return {

@@ -3,6 +3,7 @@ import * as Headers from "@effect/platform/Headers"
 import * as HttpTraceContext from "@effect/platform/HttpTraceContext"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import { formatTemplate } from "./Router.js"
 
 /**
  * One span for a request, from its decoding to the end of its response, in the client's trace if its headers name one (W3C
@@ -15,7 +16,7 @@ export const withRequestSpan = <A, E>(
   effect: Effect.Effect<A, E>
 ): Effect.Effect<A, E> => {
   const { method = "", url = "" } = request
-  const template = route?.path.replace(/:(\w+)/g, "{$1}")
+  const template = route && formatTemplate(route.path)
   const parent = Option.getOrUndefined(HttpTraceContext.fromHeaders(Headers.fromInput(request.headers)))
   return effect.pipe(
     Effect.ensuring(Effect.suspend(() => Effect.annotateCurrentSpan("http.response.status_code", response.statusCode))),

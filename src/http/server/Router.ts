@@ -49,6 +49,9 @@ interface Resource {
 
 const parameterPattern = /:(\w+)/g
 
+/** A route's path as OpenAPI and OpenTelemetry write it: `/v1/vms/{nameOrId}`. */
+export const formatTemplate = (path: string): string => path.replace(parameterPattern, "{$1}")
+
 /** RFC 3986, 6.2.2.2: an unreserved character means the same whether or not it is percent-encoded. */
 const decodeUnreserved = (path: string) =>
   path.replace(/%(?:2[DE]|3\d|[46][1-9A-F]|[57][0-9A]|5F|7E)/gi, (encoded) => decodeURIComponent(encoded))

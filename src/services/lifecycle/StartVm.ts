@@ -17,9 +17,10 @@ import type { VmChange, VmRun, VmWithRun } from "../../domain/VmRun.js"
 import { abandonStart, claimStart, confirmStart, given, type Precondition } from "../../domain/VmTransition.js"
 import type { VmFiles, VmmProcess } from "../vmm/Vmm.js"
 import type { LifecycleContext } from "./LifecycleContext.js"
+import { countFailedStart, countStart } from "./LifecycleMetrics.js"
 import { recoverRotation } from "./LogRotation.js"
 import { planStart, type StartPlan } from "./StartPlan.js"
-import { logTransition, untilStored } from "./StoredTransition.js"
+import { noteTransition, untilStored } from "./StoredTransition.js"
 import { reconcileOne, startedOf } from "./VmAdoption.js"
 import { prepare } from "./VmFolder.js"
 
@@ -89,8 +90,9 @@ export const makeStartVm = (
       const failure = Option.getOrUndefined(Cause.failureOption(cause))
       const state = failure?._tag === "StartFailed" || Cause.isDie(cause) ? "failed" : undefined
       const stored = abandon(vm, claim, state)
+      if (state === "failed") countFailedStart()
       return (Cause.isInterrupted(cause) ? stored : restore(untilStored(stored))).pipe(
-        Effect.flatMap((transition) => logTransition(transition, failure?.message ?? "a defect")),
+        Effect.flatMap((transition) => noteTransition(transition, failure?.message ?? "a defect")),
         Effect.ignore,
         Effect.zipRight(Effect.sync(() => supervisor.changed(vm.id)))
       )
@@ -114,23 +116,25 @@ export const makeStartVm = (
           return yield* Conflict.cannotStart(vm.name, "its run was given up by another nexusd")
         }
         yield* supervisor.supervise(supervised)
-        yield* logTransition(confirmed, `${process.vmm} process ${process.process.pid}`)
+        yield* noteTransition(confirmed, `${process.vmm} process ${process.process.pid}`)
         supervisor.changed(vm.id)
         return confirmed.after.vm
       })
 
     /** Claims a VM and runs it. A claim is ended here, in any case. */
     const claimAndRun = (vm: Vm, claim: VmRun, plan: StartPlan, precondition: Precondition) =>
-      Effect.uninterruptibleMask((restore) =>
-        store.transition(vm.id, given(precondition, claimPlanned(vm, claim)), { drives: claim.drives }).pipe(
+      Effect.uninterruptibleMask((restore) => {
+        const claimedAt = performance.now()
+        return store.transition(vm.id, given(precondition, claimPlanned(vm, claim)), { drives: claim.drives }).pipe(
           // The claim may have been stored.
           Effect.tapErrorTag("StoreUnavailable", () =>
             Effect.forkIn(Effect.ignore(Effect.interruptible(untilStored(abandon(vm, claim)))), context.scope)
           ),
           Effect.zipRight(Effect.tapErrorCause(restore(launch(plan)), (cause) => giveUp(vm, claim, cause, restore))),
-          Effect.flatMap((process) => confirm(vm, claim, plan.spec.files, process, restore))
+          Effect.flatMap((process) => confirm(vm, claim, plan.spec.files, process, restore)),
+          Effect.tap(() => countStart((performance.now() - claimedAt) / 1000))
         )
-      )
+      })
 
     const attempt = (nameOrId: string, precondition: Precondition): Effect.Effect<Vm, Failures | PlanOutdated> =>
       Effect.gen(function* () {

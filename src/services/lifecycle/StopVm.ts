@@ -10,7 +10,7 @@ import type { VmmProcess } from "../vmm/Vmm.js"
 import { isSameProcess, ownerOf } from "./Host.js"
 import type { LifecycleContext } from "./LifecycleContext.js"
 import { stopProcess } from "./StopProcess.js"
-import { logTransition, nowInSeconds, untilStored } from "./StoredTransition.js"
+import { noteTransition, nowInSeconds, untilStored } from "./StoredTransition.js"
 import { reconcileOne } from "./VmAdoption.js"
 import { filesOf } from "./VmFolder.js"
 import type { SupervisedVm } from "./VmSupervisor.js"
@@ -29,7 +29,7 @@ const stopElsewhere = (
       yield* Effect.acquireUseRelease(vmm.attach(found, files), stop, ({ detach }) => detach)
     }
     const ended = yield* untilStored(store.transition(id, endRun(run.run_id, "stopped", yield* nowInSeconds)))
-    yield* logTransition(ended, "stopped on request")
+    yield* noteTransition(ended, "stopped on request")
     supervisor.changed(id)
     return ended.after.vm
   }).pipe(Effect.catchTag("NotFound", () => NotFound.vm(name)))

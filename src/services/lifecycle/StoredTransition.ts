@@ -3,6 +3,7 @@ import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
 import type { Conflict, NotFound, StoreUnavailable } from "../../domain/Errors.js"
 import type { VmTransition } from "../VmStore.js"
+import { countEnd } from "./LifecycleMetrics.js"
 
 export const nowInSeconds = Effect.map(Clock.currentTimeMillis, (millis) => Math.floor(millis / 1000))
 
@@ -21,9 +22,12 @@ export const untilStored = <A>(
     Effect.catchTags({ StoreUnavailable: (error) => Effect.die(error), Conflict: (error) => Effect.die(error) })
   )
 
-/** Logs a change of state and its reason. */
-export const logTransition = ({ after, before }: VmTransition, reason: string): Effect.Effect<void> => {
-  if (after.vm.state === before.vm.state) return Effect.void
-  const text = `VM '${after.vm.name}': ${before.vm.state} -> ${after.vm.state} (${reason})`
-  return after.vm.state === "crashed" || after.vm.state === "failed" ? Effect.logWarning(text) : Effect.logInfo(text)
-}
+/** Logs a change of state and its reason, and counts an end. */
+export const noteTransition = ({ after, before }: VmTransition, reason: string): Effect.Effect<void> =>
+  Effect.suspend(() => {
+    const { state } = after.vm
+    if (state === before.vm.state) return Effect.void
+    countEnd(state)
+    const text = `VM '${after.vm.name}': ${before.vm.state} -> ${state} (${reason})`
+    return state === "crashed" || state === "failed" ? Effect.logWarning(text) : Effect.logInfo(text)
+  })

@@ -12,7 +12,7 @@ import { isPausedByRotation, recoverRotation } from "./LogRotation.js"
 import type { ProcessesById } from "./ProcessScan.js"
 import { drivesOf } from "./StartPlan.js"
 import { stopProcess } from "./StopProcess.js"
-import { logTransition, nowInSeconds } from "./StoredTransition.js"
+import { noteTransition, nowInSeconds } from "./StoredTransition.js"
 import { filesOf, isFolderOf, isFolderOfAnother } from "./VmFolder.js"
 
 type Failures = Conflict | NotFound | StoreUnavailable
@@ -51,7 +51,7 @@ const storeEnd = ({ store, supervisor }: LifecycleContext, { run, vm }: VmWithRu
   Effect.gen(function* () {
     const now = yield* nowInSeconds
     const decide = run === undefined ? endWithoutRun(now) : endRun(run.run_id, state, now)
-    yield* logTransition(yield* store.transition(vm.id, decide), reason)
+    yield* noteTransition(yield* store.transition(vm.id, decide), reason)
     supervisor.changed(vm.id)
   })
 
@@ -79,7 +79,7 @@ const adoptProcess = (context: LifecycleContext, { run, vm }: VmWithRun, found: 
     if (transition.after.run?.run_id !== adopted.run_id) return yield* undo
     if (isPausedByRotation(files)) yield* supervisor.resume(supervised)
     yield* supervisor.supervise(supervised)
-    yield* logTransition(transition, `found running as process ${found.process.pid}`)
+    yield* noteTransition(transition, `found running as process ${found.process.pid}`)
     supervisor.changed(vm.id)
     if (transition.after.run.phase === "stopping") {
       supervised.isAsked = true

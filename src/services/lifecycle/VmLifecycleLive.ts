@@ -19,7 +19,7 @@ import type { LifecycleContext } from "./LifecycleContext.js"
 import { makeProcessScan } from "./ProcessScan.js"
 import { makeStartVm } from "./StartVm.js"
 import { stopVm } from "./StopVm.js"
-import { logTransition, nowInSeconds } from "./StoredTransition.js"
+import { noteTransition, nowInSeconds } from "./StoredTransition.js"
 import { reconcileAll, reconcileGone, reconcileOne } from "./VmAdoption.js"
 import * as VmFolder from "./VmFolder.js"
 import { logsOf } from "./VmLogs.js"
@@ -102,7 +102,7 @@ const make = (settings: VmSettings, own: OwnFiles, host: Host) =>
         Effect.gen(function* () {
           const decide = given(precondition, loseHost(host, yield* nowInSeconds))
           const transition = yield* store.transition(nameOrId, decide)
-          yield* logTransition(transition, `host ${transition.before.run?.host} was given up`)
+          yield* noteTransition(transition, `host ${transition.before.run?.host} was given up`)
           supervisor.changed(transition.after.vm.id)
           return transition.after.vm
         }).pipe(detached),

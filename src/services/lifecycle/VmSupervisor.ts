@@ -11,7 +11,7 @@ import type { VmEnd, VmFiles, VmmProcess } from "../vmm/Vmm.js"
 import type { LogReader } from "./ConsoleLog.js"
 import { noteIfResumed, unwatched, type WatchedLogs, watchLogs } from "./LogWatch.js"
 import { makeRegistry } from "./ScopedRegistry.js"
-import { logTransition, nowInSeconds, untilStored } from "./StoredTransition.js"
+import { noteTransition, nowInSeconds, untilStored } from "./StoredTransition.js"
 import { tidy } from "./VmFolder.js"
 
 /** A VM whose process this daemon watches. */
@@ -73,7 +73,7 @@ export const makeSupervisor = (
       )
       forget(vm)
       if (transition !== undefined) {
-        yield* Effect.annotateLogs(logTransition(transition, reason), Object.fromEntries(vm.annotations))
+        yield* Effect.annotateLogs(noteTransition(transition, reason), Object.fromEntries(vm.annotations))
       }
       yield* Deferred.succeed(vm.ended, transition?.after.vm)
       changed(vm.id)

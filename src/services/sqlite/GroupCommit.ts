@@ -5,6 +5,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Scope from "effect/Scope"
 import { yieldToEventLoop } from "../../runtime/EventLoop.js"
+import { countFailedCommit, observeCommit } from "./CommitMetrics.js"
 import { isBusy, isSqlError } from "./SqliteErrors.js"
 
 /** A change in the queue. `since` is in milliseconds since the epoch. */
@@ -50,12 +51,15 @@ export const make = <E>(
       pending = []
       hasPending.unsafeClose()
       if (batch.length === 0) return
+      const begun = performance.now()
       const exit = yield* Effect.exit(commit(Effect.forEach(batch, ({ run }) => run)))
       if (Exit.isSuccess(exit)) {
+        observeCommit(batch.length, performance.now() - begun)
         for (const deliver of exit.value) deliver()
         return
       }
 
+      countFailedCommit()
       const error = Cause.squash(exit.cause)
       const now = yield* Clock.currentTimeMillis
       const canRetry = ({ since }: PendingChange<E>) =>
