@@ -8,6 +8,7 @@ import { Gone, type StoreUnavailable } from "../domain/Errors.js"
 import type { Vm } from "../domain/Vm.js"
 import type { VmEvent } from "../domain/VmEvent.js"
 import * as PacedWakeUps from "../runtime/PacedWakeUps.js"
+import { changeSubscribers, countEvent, countLagging } from "./EventMetrics.js"
 import * as VmEventRing from "./VmEventRing.js"
 import type { VmEvents, VmSubscription } from "./VmEvents.js"
 import { isSameVm } from "./VmRow.js"
@@ -84,6 +85,7 @@ export const make = (look: Effect.Effect<boolean, StoreUnavailable>): Effect.Eff
       if (!isFollowed) return
       const text = "config_json" in event.data ? event.data.config_json : undefined
       ring.append({ ...event, id: idOf(ring.last() + 1) }, recordBytes + (text?.length ?? 0))
+      countEvent(event.event)
       wakeUps.wake()
     }
 
@@ -102,13 +104,13 @@ export const make = (look: Effect.Effect<boolean, StoreUnavailable>): Effect.Eff
       yield* Effect.sleep(lookInterval)
       yield* Effect.ignore(lookForOthers)
       for (const subscriber of Array.from(subscribers).filter(isLagging)) {
-        yield* Deferred.succeed(subscriber.lagged, undefined)
+        if (yield* Deferred.succeed(subscriber.lagged, undefined)) countLagging()
       }
     })
     yield* Effect.forkScoped(Effect.forever(lookAgain))
 
     const remove = (subscriber: Subscriber) => {
-      subscribers.delete(subscriber)
+      if (subscribers.delete(subscriber)) changeSubscribers(-1)
       if (subscribers.size === 0) hasSubscribers.unsafeClose()
     }
 
@@ -117,6 +119,7 @@ export const make = (look: Effect.Effect<boolean, StoreUnavailable>): Effect.Eff
       Effect.suspend(() => {
         if (!subscribers.has(subscriber)) {
           subscribers.add(subscriber)
+          changeSubscribers(1)
           hasSubscribers.unsafeOpen()
           return Effect.succeed(Chunk.of(ready))
         }

@@ -62,6 +62,25 @@ describe("metrics of a daemon", () => {
     expect(valueOf(series, "nodejs_eventloop_lag_seconds")).toBeGreaterThanOrEqual(0)
   })
 
+  it("count events and their subscribers", async ({ onTestFinished }) => {
+    const daemon = await startDaemon(makeHome(onTestFinished))
+    const follower = new AbortController()
+    const { body } = await fetch(`${daemon.url}/v1/events`, { signal: follower.signal })
+    const reader = body?.getReader()
+    await reader?.read()
+    await createVm(daemon, "web")
+    await createVm(daemon, "db")
+    await call(daemon, "DELETE", "/v1/vms/web")
+    const { series } = await scrape(daemon)
+    expect(valueOf(series, "nexus_event_subscribers")).toBe(1)
+    expect(valueOf(series, "nexus_events_total", { event: "created" })).toBe(2)
+    expect(valueOf(series, "nexus_events_total", { event: "deleted" })).toBe(1)
+    expect(valueOf(series, "nexus_http_requests_in_flight", { kind: "long_lived" })).toBe(1)
+    follower.abort()
+    const left = async () => valueOf((await scrape(daemon)).series, "nexus_event_subscribers")
+    await expect.poll(left, { timeout: 60_000 }).toBe(0)
+  })
+
   it.skipIf(!hasPostgres)(
     `are those of PostgreSQL, and say when it is down; so does /readyz${needsPostgres}`,
     async ({ onTestFinished }) => {

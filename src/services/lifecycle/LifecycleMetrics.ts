@@ -2,12 +2,9 @@ import * as Metric from "effect/Metric"
 import * as MetricBoundaries from "effect/MetricBoundaries"
 import type { Vm } from "../../domain/Vm.js"
 
-const counter = (name: string, description: string) => {
-  const made = Metric.counter(name, { description, incremental: true })
-  // A rate needs a first value.
-  made.unsafeUpdate(0, [])
-  return made
-}
+// Registered at once, since a rate needs a first value.
+const counter = (name: string, description: string) =>
+  Metric.counter(name, { description, incremental: true }).register()
 
 const started = counter("nexus_vm_starts_total", "VMs that this daemon started")
 const startFailures = counter("nexus_vm_start_failures_total", "Starts whose VMM ended or refused before the guest ran")
@@ -18,7 +15,7 @@ const startDurations = Metric.histogram(
   "nexus_vm_start_duration_seconds",
   MetricBoundaries.fromIterable([0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60]),
   "Time from the claim of a start until the guest runs"
-)
+).register()
 
 const endCounters: Readonly<Record<string, typeof stopped>> = { stopped, crashed }
 

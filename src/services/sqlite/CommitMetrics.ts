@@ -4,7 +4,7 @@ import * as MetricBoundaries from "effect/MetricBoundaries"
 const sizes = Metric.histogram(
   "nexus_commit_changes",
   MetricBoundaries.fromIterable([1, 2, 4, 8, 16, 32, 64, 128, 256]),
-  "Changes that a commit of SQLite was shared by; the count is the number of commits"
+  "Changes that share a commit of SQLite; the count is the number of commits"
 )
 
 const durations = Metric.histogram(
@@ -13,13 +13,11 @@ const durations = Metric.histogram(
   "Time of a transaction of SQLite from its beginning to its commit"
 )
 
+// Registered at once, since a rate needs a first value.
 const failures = Metric.counter("nexus_commit_failures_total", {
   description: "Transactions of SQLite that failed, those included that are tried again after another process's lock",
   incremental: true
-})
-
-// A rate needs a first value.
-failures.unsafeUpdate(0, [])
+}).register()
 
 /** Counts a commit of that many changes. */
 export const observeCommit = (changes: number, millis: number) => {
