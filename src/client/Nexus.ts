@@ -1,7 +1,10 @@
 import type { Health } from "../domain/Health.js"
 import type { CreateVm, ReplaceVm, UpdateVm, Vm, VmState } from "../domain/Vm.js"
+import type { VmEvent } from "../domain/VmEvent.js"
 import type { VmFilter } from "../domain/VmQuery.js"
 import type { StopVm } from "../domain/VmRequests.js"
+import type { VmChange } from "../http/VmWatch.js"
+import type { NexusError } from "./NexusError.js"
 
 /** How to connect. */
 export interface ConnectOptions {
@@ -19,6 +22,14 @@ export interface CallOptions {
 export interface ChangeOptions extends CallOptions {
   /** The entity tag of the record to change. Any other is a `PreconditionFailed`. */
   readonly ifMatch?: string | undefined
+}
+
+/** Options of streams that connect again when their connection is lost. */
+export interface StreamOptions extends CallOptions {
+  /** Called once a connection is lost, before the first attempt to connect again. */
+  readonly onDisconnect?: ((error: NexusError) => void) | undefined
+  /** Called once there is a connection again. */
+  readonly onReconnect?: (() => void) | undefined
 }
 
 /** Calls that concern VMs. Each of them fails with a `NexusError`. */
@@ -59,6 +70,11 @@ export interface Vms {
     until: { readonly state: VmState | ReadonlyArray<VmState>; readonly timeout_s?: number | undefined },
     options?: CallOptions
   ) => Promise<Vm>
+  /**
+   * The records that match, as `listed`, and then each change of them, exactly once. A connection that is lost is made
+   * again, and changes that were missed follow then.
+   */
+  readonly watch: (filter?: VmFilter, options?: StreamOptions) => AsyncIterable<VmChange>
   /** The last `tail` lines (0 to 10000, default 100) of the console log; with `follow`, all until the VM stops. */
   readonly logs: (
     nameOrId: string,
@@ -72,6 +88,11 @@ export interface Nexus {
   readonly vms: Vms
   /** The daemon's health. One that is not well is a `Degraded`, of status 503. */
   readonly health: (options?: CallOptions) => Promise<Health>
+  /**
+   * Changes as they happen: `ready` first, then `created`, `updated` and `deleted`; with `since`, those after the event of
+   * that id. A connection that is lost is made again. Where changes were missed then, `reset` says to list the VMs again.
+   */
+  readonly events: (options?: StreamOptions & { readonly since?: string | undefined }) => AsyncIterable<VmEvent>
   /** Closes all connections. Calls in progress and later ones fail with `Closed`. */
   readonly close: () => Promise<void>
 }

@@ -1,9 +1,8 @@
-import type { HttpApiDecodeError } from "@effect/platform/HttpApiError"
 import * as HttpApiSchema from "@effect/platform/HttpApiSchema"
 import type * as HttpClientError from "@effect/platform/HttpClientError"
-import type * as ParseResult from "effect/ParseResult"
 import { type Address, formatAddress } from "../domain/Address.js"
 import { type ApiError, ApiErrors } from "../http/ApiErrors.js"
+import type { CallError } from "../http/CallError.js"
 import type { BadRequest } from "../http/HttpErrors.js"
 import { systemErrorMessage } from "../runtime/SystemError.js"
 import { AnswerTooLarge } from "./AnswerBody.js"
@@ -11,7 +10,7 @@ import { AnswerTooLarge } from "./AnswerBody.js"
 /**
  * The kinds of errors: those of the API (docs/api.md), such as `NotFound` and `Conflict`, and those of the client.
  *
- * - `Unreachable`: nothing listens at the address, or the connection was lost before an answer came.
+ * - `Unreachable`: nothing listens at the address, or no answer came.
  * - `UnexpectedAnswer`: the answer is not one of nexusd, or was cut off.
  * - `InvalidAddress`: `connect` can't read the address.
  * - `Closed`: the client was closed before the call had ended.
@@ -45,8 +44,8 @@ export class NexusError extends Error {
   }
 }
 
-/** Every error of a call of `NexusClient`. */
-export type CallError = ApiError | HttpApiDecodeError | HttpClientError.HttpClientError | ParseResult.ParseError
+const unreachable = (address: Address, reason: string, cause: unknown) =>
+  new NexusError("Unreachable", `cannot reach nexusd at ${formatAddress(address)}: ${reason}`, { cause })
 
 const unexpected = (address: Address, reason: string, cause: unknown, status?: number) =>
   new NexusError("UnexpectedAnswer", `unexpected answer of ${formatAddress(address)}: ${reason}`, {
@@ -65,11 +64,9 @@ export const toNexusError =
   (error: CallError): NexusError => {
     switch (error._tag) {
       case "RequestError":
-        return new NexusError(
-          "Unreachable",
-          `cannot reach nexusd at ${formatAddress(address)}: ${systemErrorMessage(error.cause)}`,
-          { cause: error }
-        )
+        return unreachable(address, systemErrorMessage(error.cause), error)
+      case "DaemonTimeout":
+        return unreachable(address, `no byte came for ${error.seconds} s`, error)
       case "ResponseError":
         return unexpected(address, answerReason(error), error, error.response.status)
       case "ParseError":

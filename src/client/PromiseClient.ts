@@ -12,16 +12,19 @@ import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { Address, defaultAddress, formatAddress } from "../domain/Address.js"
 import { CreateVm, ReplaceVm, UpdateVm, VmName } from "../domain/Vm.js"
+import { EventsQuery } from "../domain/VmEvent.js"
 import { matchesFilter, VmFilter, VmQuery } from "../domain/VmQuery.js"
 import { LogsQuery, StopVm, WaitQuery } from "../domain/VmRequests.js"
+import type { CallError } from "../http/CallError.js"
 import { NexusClient } from "../http/Client.js"
 import { Preconditions } from "../http/EntityTag.js"
 import { BadRequest } from "../http/HttpErrors.js"
-import type { CallOptions, ConnectOptions, Nexus } from "./Nexus.js"
-import { type CallError, NexusError, toNexusError } from "./NexusError.js"
+import type { CallOptions, ConnectOptions, Nexus, StreamOptions } from "./Nexus.js"
+import { NexusError, toNexusError } from "./NexusError.js"
 import { layer } from "./NodeClient.js"
 
-export type { CallOptions, ChangeOptions, ConnectOptions, Nexus, Vms } from "./Nexus.js"
+export type { VmChange } from "../http/VmWatch.js"
+export type { CallOptions, ChangeOptions, ConnectOptions, Nexus, StreamOptions, Vms } from "./Nexus.js"
 export { NexusError, type NexusErrorTag } from "./NexusError.js"
 
 const parseAddress = (text: string): Address =>
@@ -70,7 +73,7 @@ const abortOf = (signal: AbortSignal | undefined) =>
 export const connect = (address = formatAddress(defaultAddress), { token }: ConnectOptions = {}): Nexus => {
   const daemon = parseAddress(address)
   const scope = Effect.runSync(Scope.make())
-  const { health, listStream, logStream, vms } = Context.get(
+  const { eventStream, health, listStream, logStream, vms, watch } = Context.get(
     Effect.runSync(Layer.buildWithScope(layer(daemon, token), scope)),
     NexusClient
   )
@@ -86,6 +89,11 @@ export const connect = (address = formatAddress(defaultAddress), { token }: Conn
   }
   const iterate = <A>(stream: Stream.Stream<A, CallError>, options: CallOptions): AsyncIterable<A> =>
     Stream.toAsyncIterable(Stream.interruptWhen(Stream.mapError(stream, toError), endOf(options)))
+
+  const toReconnectOptions = ({ onDisconnect, onReconnect }: StreamOptions) => ({
+    ...(onDisconnect && { onDisconnect: (error: CallError) => Effect.sync(() => onDisconnect(toError(error))) }),
+    ...(onReconnect && { onReconnect: Effect.sync(onReconnect) })
+  })
 
   return {
     vms: {
@@ -163,6 +171,11 @@ export const connect = (address = formatAddress(defaultAddress), { token }: Conn
           ),
           options
         ),
+      watch: (filter = {}, options = {}) =>
+        iterate(
+          Stream.unwrap(Effect.map(valid(VmFilter, filter), (filter) => watch(filter, toReconnectOptions(options)))),
+          options
+        ),
       logs: (nameOrId, { follow, tail } = {}, options = {}) =>
         iterate(
           Stream.unwrap(
@@ -174,6 +187,15 @@ export const connect = (address = formatAddress(defaultAddress), { token }: Conn
         )
     },
     health: (options = {}) => run(health.check({}), options),
+    events: ({ since, ...options } = {}) =>
+      iterate(
+        Stream.unwrap(
+          Effect.map(valid(EventsQuery, toUrlParams({ since })), (query) =>
+            eventStream({ ...query, ...toReconnectOptions(options) })
+          )
+        ),
+        options
+      ),
     close: async () => {
       await Effect.runPromise(
         Effect.zipRight(

@@ -1,3 +1,4 @@
+import * as Data from "effect/Data"
 import * as Schema from "effect/Schema"
 import { preview } from "./Schemas.js"
 
@@ -87,6 +88,9 @@ export class Gone extends Schema.TaggedError<Gone>("nexus/Gone")("Gone", { messa
     })
   }
 }
+
+/** The daemon sent no byte for `seconds`. */
+export class DaemonTimeout extends Data.TaggedError("DaemonTimeout")<{ readonly seconds: number }> {}
 
 /** The store does not answer: locked, full, gone or broken. Nothing was changed; the cause is in the log. */
 export class StoreUnavailable extends Schema.TaggedError<StoreUnavailable>("nexus/StoreUnavailable")(

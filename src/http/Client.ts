@@ -1,5 +1,6 @@
 import * as HttpApiClient from "@effect/platform/HttpApiClient"
 import * as HttpClient from "@effect/platform/HttpClient"
+import * as HttpClientError from "@effect/platform/HttpClientError"
 import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
 import type * as HttpClientResponse from "@effect/platform/HttpClientResponse"
 import * as Chunk from "effect/Chunk"
@@ -11,29 +12,58 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { type Address, formatAddress } from "../domain/Address.js"
-import { matchesFilter, parseCursor, VmCursor, type VmFilter } from "../domain/VmQuery.js"
+import type { Vm } from "../domain/Vm.js"
+import { matchesFilter, parseCursor, VmCursor, type VmFilter, type VmQuery } from "../domain/VmQuery.js"
 import { Api } from "./Api.js"
+import type { CallError } from "./CallError.js"
+import { makeEventStream, withAnswerTimeout } from "./VmEventStream.js"
+import { makeWatch } from "./VmWatch.js"
+
+type Response = HttpClientResponse.HttpClientResponse
 
 /** A response whose body is left to the caller. */
 class Unread extends Data.TaggedError("Unread")<{ readonly response: HttpClientResponse.HttpClientResponse }> {}
 
-/** The body of a log as a stream. Derived clients read a body to its end before they return it. */
-const makeLogStream = (httpClient: HttpClient.HttpClient, baseUrl: string) =>
-  HttpApiClient.endpoint(Api, {
-    group: "vms",
-    endpoint: "logs",
-    baseUrl,
-    httpClient: HttpClient.transformResponse(
-      httpClient,
-      Effect.flatMap((response) => (response.status === 200 ? new Unread({ response }) : Effect.succeed(response)))
+/** An `HttpClient` whose calls fail with the response of status 200, unread. Derived clients read a body to its end. */
+const unread = (httpClient: HttpClient.HttpClient) =>
+  HttpClient.transformResponse(
+    httpClient,
+    Effect.flatMap((response) => (response.status === 200 ? new Unread({ response }) : Effect.succeed(response)))
+  )
+
+/** The response of a call that `unread` makes. */
+const toUnread = <E>(call: Effect.Effect<unknown, E | Unread>): Effect.Effect<Response, Exclude<E, Unread>> =>
+  call.pipe(
+    Effect.zipRight(Effect.dieMessage("a body of status 200 was read")),
+    Effect.catchIf(
+      (error) => error instanceof Unread,
+      ({ response }) => Effect.succeed(response)
     )
-  }).pipe(
+  )
+
+const makeLogStream = (httpClient: HttpClient.HttpClient, baseUrl: string) =>
+  HttpApiClient.endpoint(Api, { group: "vms", endpoint: "logs", baseUrl, httpClient: unread(httpClient) }).pipe(
     Effect.map(
       (logs) =>
         ({ path, urlParams }: Omit<Parameters<typeof logs>[0], "withResponse">) =>
-          logs({ path, urlParams }).pipe(
-            Effect.zipRight(Effect.dieMessage("a log of status 200 was read")),
-            Effect.catchTag("Unread", ({ response }) => Effect.succeed(response.stream))
+          Effect.map(toUnread(logs({ path, urlParams })), ({ stream }) => stream)
+    )
+  )
+
+/** Events go on until the daemon stops: an answer that ends was cut off. */
+const cutOff = (response: Response) =>
+  new HttpClientError.ResponseError({ request: response.request, response, reason: "Decode", description: "it ended" })
+
+const makeFollow = (httpClient: HttpClient.HttpClient, baseUrl: string) =>
+  HttpApiClient.endpoint(Api, { group: "events", endpoint: "follow", baseUrl, httpClient: unread(httpClient) }).pipe(
+    Effect.map(
+      (follow) =>
+        (lastEventId: string | undefined): Effect.Effect<Stream.Stream<Uint8Array, CallError>, CallError> =>
+          Effect.map(
+            toUnread(
+              follow({ urlParams: {}, headers: lastEventId === undefined ? {} : { "last-event-id": lastEventId } })
+            ),
+            (response) => Stream.concat(response.stream, cutOff(response))
           )
     )
   )
@@ -69,19 +99,18 @@ const withOptionalHeaders = <Calls extends object>(calls: Calls): WithOptionalHe
   ) as WithOptionalHeaders<Calls>
 
 /** The cursor in a `Link` header, as text. */
-const nextCursor = ({ headers }: HttpClientResponse.HttpClientResponse): string | undefined =>
+const nextCursor = ({ headers }: Response): string | undefined =>
   /[?&]cursor=([^&>]+)[^>]*>; *rel="next"/.exec(headers["link"] ?? "")?.[1]
 
 const decodeCursor = Schema.decode(VmCursor)
 
 /** Records page by page. A daemon of the step 4 plan sends all as one page, and does not know `name_prefix`. */
 const makeListStream =
-  (list: Effect.Effect.Success<ReturnType<typeof makeCalls>>["vms"]["list"]) =>
+  <E>(list: (urlParams: VmQuery) => Effect.Effect<[ReadonlyArray<Vm>, Response], E>) =>
   (filter: VmFilter = {}, pageSize = 1000) =>
     Stream.paginateChunkEffect(undefined as VmCursor | undefined, (cursor) =>
       Effect.gen(function* () {
-        const urlParams = { ...filter, limit: pageSize, ...(cursor && { cursor }) }
-        const [page, response] = yield* list({ urlParams, withResponse: true })
+        const [page, response] = yield* list({ ...filter, limit: pageSize, ...(cursor && { cursor }) })
         const next = page.length === 0 ? undefined : nextCursor(response)
         return [
           Chunk.unsafeFromArray(page.filter(matchesFilter(filter))),
@@ -97,7 +126,9 @@ const make = (address: Address, token?: string) =>
     const withoutToken = yield* HttpClient.HttpClient
     const httpClient =
       token === undefined ? withoutToken : HttpClient.mapRequest(withoutToken, HttpClientRequest.bearerToken(token))
-    const { vms, ...groups } = yield* makeCalls(httpClient, baseUrl)
+    const { events, vms, ...groups } = yield* makeCalls(httpClient, baseUrl)
+    const listPage = (urlParams: VmQuery) => vms.list({ urlParams, withResponse: true })
+    const eventStream = makeEventStream(yield* makeFollow(httpClient, baseUrl))
     return {
       ...groups,
       vms: withOptionalHeaders(vms),
@@ -105,9 +136,24 @@ const make = (address: Address, token?: string) =>
        * The records that match, newest first. A page of up to `pageSize` records (1 to 1000) is requested when the
        * stream needs it: `client.listStream({ role: "work" })`.
        */
-      listStream: makeListStream(vms.list),
+      listStream: makeListStream(listPage),
       /** Like `vms.logs`, as a stream of bytes: for `follow`, and for bytes that are not UTF-8. */
-      logStream: yield* makeLogStream(httpClient, baseUrl)
+      logStream: yield* makeLogStream(httpClient, baseUrl),
+      /**
+       * Changes as they happen: `ready` first, then `created`, `updated` and `deleted`. When the connection is lost it
+       * connects again, and resumes after the last event. Where events in between are missing the next is `reset`: list the
+       * records again. Fails if the first attempt to connect does, and if the daemon refuses to go on.
+       */
+      eventStream,
+      /**
+       * The records that match, and then each change of them, exactly once: `client.watch({ role: "work" })`. It connects
+       * as `eventStream` does. After a `reset` it lists again by itself, and reports the differences.
+       */
+      watch: makeWatch({
+        eventStream,
+        list: ({ answerTimeout }) =>
+          makeListStream((urlParams) => withAnswerTimeout(answerTimeout)(listPage(urlParams)))()
+      })
     }
   })
 
@@ -124,7 +170,7 @@ export class NexusClient extends Context.Tag("nexus/NexusClient")<
    * Where the next page begins, after an answer to `list` that a `limit` cut short:
    * `client.vms.list({ urlParams: { limit: 100 }, withResponse: true })` gives the records and their answer.
    */
-  static readonly nextPage = (response: HttpClientResponse.HttpClientResponse): VmCursor | undefined => {
+  static readonly nextPage = (response: Response): VmCursor | undefined => {
     const cursor = nextCursor(response)
     return cursor === undefined ? undefined : parseCursor(cursor)
   }
@@ -135,8 +181,7 @@ export class NexusClient extends Context.Tag("nexus/NexusClient")<
    * `client.vms.update({ path, headers: { "if-match": tag }, payload })` fails with `PreconditionFailed` if it has changed.
    * Daemons of the step 4 plan send none.
    */
-  static readonly entityTag = ({ headers }: HttpClientResponse.HttpClientResponse): string | undefined =>
-    headers["etag"]
+  static readonly entityTag = ({ headers }: Response): string | undefined => headers["etag"]
 
   /** A client of the daemon at `address`, over any `HttpClient`, with the token that the daemon asks for, if any. */
   static readonly layer = (address: Address, token?: string): Layer.Layer<NexusClient, never, HttpClient.HttpClient> =>

@@ -1,11 +1,8 @@
-import type { HttpApiDecodeError } from "@effect/platform/HttpApiError"
-import type * as HttpClientError from "@effect/platform/HttpClientError"
 import * as Data from "effect/Data"
-import type * as ParseResult from "effect/ParseResult"
 import { AnswerTooLarge } from "../../client/AnswerBody.js"
 import { type Address, formatAddress } from "../../domain/Address.js"
 import { preview } from "../../domain/Schemas.js"
-import type { ApiError } from "../../http/ApiErrors.js"
+import type { CallError } from "../../http/CallError.js"
 import { ExitCode } from "../../runtime/ExitCode.js"
 import { systemErrorMessage } from "../../runtime/SystemError.js"
 import { MissingRoute } from "./MissingRoute.js"
@@ -16,17 +13,6 @@ export class CommandFailed extends Data.TaggedError("CommandFailed")<{
   readonly exitCode: ExitCode
   readonly daemon?: Readonly<Record<string, unknown>>
 }> {}
-
-/** The daemon sent no byte for `seconds`. */
-export class DaemonTimeout extends Data.TaggedError("DaemonTimeout")<{ readonly seconds: number }> {}
-
-/** Every error of a call. */
-export type CallError =
-  | ApiError
-  | HttpApiDecodeError
-  | HttpClientError.HttpClientError
-  | ParseResult.ParseError
-  | DaemonTimeout
 
 const failed = (exitCode: ExitCode, ...lines: ReadonlyArray<string>) =>
   new CommandFailed({ lines: lines.map((line, index) => (index === 0 ? `Error: ${line}` : `  ${line}`)), exitCode })

@@ -5,16 +5,11 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as AnswerBody from "../../client/AnswerBody.js"
 import type { Address } from "../../domain/Address.js"
+import { DaemonTimeout } from "../../domain/Errors.js"
 import { boundedInt } from "../../domain/Schemas.js"
+import type { CallError } from "../../http/CallError.js"
 import { NexusClient } from "../../http/Client.js"
-import {
-  type Attempt,
-  type CallError,
-  type CommandFailed,
-  DaemonTimeout,
-  toCommandFailure,
-  usageError
-} from "./CommandFailure.js"
+import { type Attempt, type CommandFailed, toCommandFailure, usageError } from "./CommandFailure.js"
 import * as MissingRoute from "./MissingRoute.js"
 import { type DaemonFlags, type DaemonSettings, readDaemonSettings, tokenOf } from "./Settings.js"
 import { silenceAgent } from "./SilenceAgent.js"
