@@ -9,12 +9,13 @@ main({
   name: "nexusctl",
   aliases: ["nxc"],
   command: nexusctl.pipe(
-    Command.provide(({ config, context, daemon, timeout, "token-file": tokenFile }) =>
+    Command.provide(({ config, context, daemon, timeout, "token-file": tokenFile, verbose }) =>
       layer({
         config: Option.getOrUndefined(config),
         context: Option.getOrUndefined(context),
         daemon: Option.getOrUndefined(daemon),
         tokenFile: Option.getOrUndefined(tokenFile),
+        isVerbose: verbose,
         timeout: Option.getOrUndefined(timeout)
       })
     )

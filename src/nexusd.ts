@@ -5,6 +5,7 @@ import * as Logger from "effect/Logger"
 import * as LogLevel from "effect/LogLevel"
 import { examples } from "./cli/nexusd/Examples.js"
 import { backupCommand, checkCommand, restoreCommand } from "./cli/nexusd/FileCommands.js"
+import { hostFactsCommand } from "./cli/nexusd/HostFactsCommand.js"
 import { installCommand, uninstallCommand } from "./cli/nexusd/InstallCommand.js"
 import { migrateCommand } from "./cli/nexusd/MigrateCommand.js"
 import { nexusd, settingsOf } from "./cli/nexusd/RootCommand.js"
@@ -111,7 +112,8 @@ const command = nexusd.pipe(
     migrateCommand,
     tokenCommand,
     installCommand,
-    uninstallCommand
+    uninstallCommand,
+    hostFactsCommand
   ])
 )
 

@@ -28,7 +28,15 @@ const list = (daemon: Address, maxAnswerBytes: number) =>
     call({ action: "cannot list VMs" }, (client) => client.vms.list({ urlParams: {} }))
   ).pipe(
     Effect.provide(
-      layer({ config: undefined, context: undefined, daemon, tokenFile: undefined, timeout: 60, maxAnswerBytes })
+      layer({
+        config: undefined,
+        context: undefined,
+        daemon,
+        tokenFile: undefined,
+        isVerbose: false,
+        timeout: 60,
+        maxAnswerBytes
+      })
     )
   )
 

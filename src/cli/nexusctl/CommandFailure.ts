@@ -12,6 +12,7 @@ export class CommandFailed extends Data.TaggedError("CommandFailed")<{
   readonly lines: ReadonlyArray<string>
   readonly exitCode: ExitCode
   readonly daemon?: Readonly<Record<string, unknown>>
+  readonly requestId?: string
 }> {}
 
 const failed = (exitCode: ExitCode, ...lines: ReadonlyArray<string>) =>
@@ -97,11 +98,21 @@ const daemonError = (error: CallError): Readonly<Record<string, unknown>> | unde
   }
 }
 
-/** The failure of a command for each error of a call. */
-export const toCommandFailure = (address: Address, attempt: Attempt, error: CallError): CommandFailed => {
+/** The failure of a command for each error of a call. `requestId` is that of an answer of status 5xx. */
+export const toCommandFailure = (
+  address: Address,
+  attempt: Attempt,
+  error: CallError,
+  requestId?: string
+): CommandFailed => {
   const { exitCode, lines } = explain(address, attempt, error)
   const daemon = daemonError(error)
-  return new CommandFailed({ lines, exitCode, ...(daemon !== undefined && { daemon }) })
+  return new CommandFailed({
+    lines,
+    exitCode,
+    ...(daemon !== undefined && { daemon }),
+    ...(requestId !== undefined && { requestId })
+  })
 }
 
 /** The message and exit code for each error of a call. */

@@ -9,13 +9,20 @@ import { DaemonTimeout } from "../../domain/Errors.js"
 import { boundedInt } from "../../domain/Schemas.js"
 import type { CallError } from "../../http/CallError.js"
 import { NexusClient } from "../../http/Client.js"
+import * as CallTrace from "./CallTrace.js"
 import { type Attempt, type CommandFailed, toCommandFailure, usageError } from "./CommandFailure.js"
 import * as MissingRoute from "./MissingRoute.js"
-import { type DaemonFlags, type DaemonSettings, readDaemonSettings, tokenOf } from "./Settings.js"
+import * as RequestId from "./RequestId.js"
+import {
+  type DaemonFlags,
+  type DaemonSettings,
+  defaultSilenceSeconds,
+  readDaemonSettings,
+  tokenOf
+} from "./Settings.js"
 import { silenceAgent } from "./SilenceAgent.js"
 
 export const SilenceSeconds = boundedInt(1, 3600, "Seconds without a byte after which the daemon counts as unreachable")
-export const defaultSilenceSeconds = 5
 
 /** How a call is made. */
 interface CallOptions {
@@ -24,6 +31,8 @@ interface CallOptions {
   readonly defaultSilenceSeconds?: number
   /** Whether daemons of the step 4 plan lack the route. A missing route fails with `MissingRoute` then. */
   readonly isNewRoute?: boolean
+  /** Gets the id of a request that the daemon answers with status 5xx. */
+  readonly onServerError?: (requestId: string) => void
 }
 
 /** Calls to the daemon that the settings name. */
@@ -58,7 +67,7 @@ export const DaemonClient: Effect.Effect<DaemonClient, CommandFailed, Daemon> = 
 
 /** The global options. */
 interface Flags extends DaemonFlags {
-  readonly timeout: number | undefined
+  readonly isVerbose: boolean
   readonly maxAnswerBytes?: number
 }
 
@@ -79,7 +88,9 @@ const makeClient = (flags: Flags, settings: DaemonSettings): Effect.Effect<Daemo
         const onSilence = () => Deferred.unsafeDone(silence, Effect.fail(new DaemonTimeout({ seconds })))
         const client = NexusClient.layer(address, token).pipe(
           Layer.provide(options.isNewRoute ? MissingRoute.layer : Layer.empty),
+          Layer.provide(RequestId.layer(options.onServerError ?? (() => {}))),
           Layer.provide(AnswerBody.layer(flags.maxAnswerBytes ?? AnswerBody.maxAnswerBytes)),
+          Layer.provide(flags.isVerbose ? CallTrace.layer(address) : Layer.empty),
           Layer.provide(NodeHttpClient.layerWithoutAgent),
           Layer.provide(silenceAgent(address, seconds, onSilence))
         )
@@ -92,9 +103,17 @@ const makeClient = (flags: Flags, settings: DaemonSettings): Effect.Effect<Daemo
       address,
       attempt,
       call: (what, request, options) =>
-        Effect.mapError(attempt(request, { isNewRoute: what.newCommand !== undefined, ...options }), (error) =>
-          toCommandFailure(address, what, error)
-        )
+        Effect.suspend(() => {
+          let requestId: string | undefined
+          const onServerError = (id: string) => {
+            requestId = id
+            options?.onServerError?.(id)
+          }
+          return Effect.mapError(
+            attempt(request, { isNewRoute: what.newCommand !== undefined, ...options, onServerError }),
+            (error) => toCommandFailure(address, what, error, requestId)
+          )
+        })
     }
   })
 

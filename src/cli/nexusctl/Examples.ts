@@ -5,6 +5,8 @@ export const examples: Examples = {
   nexusctl: ["nexusctl vm create web --kernel vmlinux --rootfs web.ext4 --start", "nexusctl help vm create"],
   "nexusctl status": ["nexusctl status", "nexusctl status --context lab -o json"],
   "nexusctl version": ["nexusctl version", "nexusctl version -o json"],
+  "nexusctl config": ["nexusctl config", "nexusctl config --context lab -o json"],
+  "nexusctl doctor": ["nexusctl doctor", "nexusctl doctor --context lab -o json"],
   "nexusctl apply": [
     "nexusctl apply -f vms.yaml --dry-run",
     "nexusctl vm list --role work -o yaml | nexusctl apply -f - --prune --role work --yes"

@@ -6,8 +6,10 @@ import { schemaOption } from "../runner/SchemaOption.js"
 import { applyCommand } from "./ApplyCommand.js"
 import { completeContextsCommand } from "./CompleteContextsCommand.js"
 import { completeVmsCommand } from "./CompleteVmsCommand.js"
-import { defaultSilenceSeconds, SilenceSeconds } from "./DaemonClient.js"
-import { ContextName, defaultConfigPath } from "./Settings.js"
+import { configCommand } from "./ConfigCommand.js"
+import { SilenceSeconds } from "./DaemonClient.js"
+import { doctorCommand } from "./DoctorCommand.js"
+import { ContextName, defaultConfigPath, defaultSilenceSeconds } from "./Settings.js"
 import { statusCommand } from "./StatusCommand.js"
 import { versionCommand } from "./VersionCommand.js"
 import { createCommand, deleteCommand, inspectCommand, listCommand } from "./VmCommands.js"
@@ -57,10 +59,22 @@ export const nexusctl = Command.make("nexusctl", {
       `NEXUS_DAEMON, else the settings, else ${formatAddress(defaultAddress)}`
     )
   ),
+  verbose: Options.boolean("verbose").pipe(
+    Options.withDescription("Show each call on stderr: as a line of curl, then its status, time and request id")
+  ),
   timeout: Options.optional(
     schemaOption("timeout", "S", SilenceSeconds, undefined, `${defaultSilenceSeconds}, and 60 for a start`)
   )
 }).pipe(
   Command.withDescription("Control nexusd, the daemon that keeps the records of this host's microVMs (alias: nxc)"),
-  withSubcommands([statusCommand, versionCommand, vm, applyCommand, completeVmsCommand, completeContextsCommand])
+  withSubcommands([
+    statusCommand,
+    versionCommand,
+    vm,
+    applyCommand,
+    configCommand,
+    doctorCommand,
+    completeVmsCommand,
+    completeContextsCommand
+  ])
 )

@@ -48,12 +48,16 @@ type SettingsFile = typeof SettingsFile.Type
 /** The settings file without `--config`. */
 export const defaultConfigPath = (): string => Path.join(configDir(), "nexusctl", "config.yaml")
 
+/** Seconds without a byte after which the daemon counts as unreachable. */
+export const defaultSilenceSeconds = 5
+
 /** The global options that say which daemon is meant. */
 export interface DaemonFlags {
   readonly config: string | undefined
   readonly context: string | undefined
   readonly daemon: Address | undefined
   readonly tokenFile: string | undefined
+  readonly timeout: number | undefined
 }
 
 /** A setting, and the option, variable or key that it comes from. */
@@ -73,6 +77,8 @@ export interface DaemonSettings {
   readonly daemon: Sourced<Address>
   /** The file of the token; `undefined` for a token from the environment. */
   readonly token: Sourced<string | undefined> | undefined
+  /** How long the daemon may send no byte, for most commands. */
+  readonly timeoutSeconds: Sourced<number>
 }
 
 const addressFromEnvironment = Effect.suspend(() => {
@@ -155,7 +161,11 @@ export const readDaemonSettings = (flags: DaemonFlags): Effect.Effect<DaemonSett
       contexts: Object.keys(file.contexts ?? {}),
       context: context && { value: context.name, source: context === named ? "--context" : "current" },
       daemon,
-      token
+      token,
+      timeoutSeconds:
+        flags.timeout === undefined
+          ? { value: defaultSilenceSeconds, source: "default" }
+          : { value: flags.timeout, source: "--timeout" }
     }
   })
 

@@ -67,9 +67,14 @@ const withEditedFile = <A, R>(text: string, use: (file: string) => Effect.Effect
   Effect.flatMap(writeEditedFile(text), (file) =>
     use(file).pipe(
       Effect.tap(() => Effect.sync(() => rmSync(Path.dirname(file), { recursive: true, force: true }))),
-      Effect.mapError(({ daemon, exitCode, lines }) => {
+      Effect.mapError(({ daemon, exitCode, lines, requestId }) => {
         const kept = [...lines, `  The text is kept in ${file}`]
-        return new CommandFailed({ lines: kept, exitCode, ...(daemon !== undefined && { daemon }) })
+        return new CommandFailed({
+          lines: kept,
+          exitCode,
+          ...(daemon !== undefined && { daemon }),
+          ...(requestId !== undefined && { requestId })
+        })
       })
     )
   )

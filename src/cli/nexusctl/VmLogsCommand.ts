@@ -6,7 +6,6 @@ import { LogTail, logTailDefault } from "../../domain/VmRequests.js"
 import { isTerminal, writeStdout } from "../../runtime/StandardStreams.js"
 import { makeLogEscaper } from "../../runtime/TerminalText.js"
 import { schemaOption } from "../runner/SchemaOption.js"
-import { toCommandFailure } from "./CommandFailure.js"
 import { DaemonClient } from "./DaemonClient.js"
 import { nameOrId } from "./SeveralVms.js"
 
@@ -22,27 +21,22 @@ export const logsCommand = Command.make(
   },
   ({ follow, tail, vm }) =>
     Effect.gen(function* () {
-      const { address, attempt } = yield* DaemonClient
+      const { call } = yield* DaemonClient
       // Into a pipe or a file the bytes go out unchanged.
       const escape = isTerminal() ? makeLogEscaper() : undefined
-      yield* attempt(
+      const end = yield* call(
+        { action: `cannot read the log of VM "${vm}"`, vm, newCommand: "vm logs" },
         (client) =>
           Effect.flatMap(
             client.logStream({ path: { nameOrId: vm }, urlParams: { tail, ...(follow && { follow: "true" }) } }),
             Stream.runForEachWhile((chunk) => writeStdout(escape?.(chunk) ?? chunk))
+          ).pipe(
+            Effect.as(Effect.void),
+            Effect.catchTag("OutputFailed", (failed) => Effect.succeed(Effect.fail(failed)))
           ),
-        { isNewRoute: true, ...(follow && { silenceSeconds: "unlimited" }) }
-      ).pipe(
-        Effect.mapError((error) =>
-          error._tag === "OutputFailed"
-            ? error
-            : toCommandFailure(
-                address,
-                { action: `cannot read the log of VM "${vm}"`, vm, newCommand: "vm logs" },
-                error
-              )
-        )
+        follow ? { silenceSeconds: "unlimited" } : {}
       )
+      yield* end
       if (escape !== undefined) yield* writeStdout(escape())
     })
 ).pipe(Command.withDescription("Show the console log of a VM"))

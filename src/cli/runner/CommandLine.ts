@@ -102,7 +102,7 @@ class Parser {
     this.command = root
     this.expected = expected
     this.globalOptions = options
-    this.options = [...options, ...Object.values(builtInOptions)]
+    this.options = [...Object.values(builtInOptions), ...options]
   }
 
   readLine(): void {
@@ -151,7 +151,7 @@ class Parser {
     this.path.push(command)
     this.command = command
     this.expected = expected
-    this.options = [...options, ...this.globalOptions, ...Object.values(builtInOptions)]
+    this.options = [...Object.values(builtInOptions), ...options, ...this.globalOptions]
   }
 
   /** `--role work`, `--role=work`, `--yes` */

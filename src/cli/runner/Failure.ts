@@ -9,6 +9,8 @@ export interface Failure {
   readonly exitCode: ExitCode
   /** The daemon's own error, as far as there is one. */
   readonly daemon?: Readonly<Record<string, unknown>> | undefined
+  /** The id under which the daemon's log has more. */
+  readonly requestId?: string | undefined
 }
 
 /** Whether failures are printed as lines for people, or as JSON for programs. */
@@ -16,14 +18,22 @@ export class FailureFormat extends Context.Reference<FailureFormat>()("nexus/Fai
   defaultValue: (): "lines" | "json" => "lines"
 }) {}
 
-/** `{"error": "…", "exit_code": 4, "daemon": {"error": "…", "_tag": "NotFound"}}` */
-const toJson = ({ daemon, exitCode, lines }: Failure) => {
+/** `{"error": "…", "exit_code": 4, "request_id": "…", "daemon": {"error": "…", "_tag": "NotFound"}}` */
+const toJson = ({ daemon, exitCode, lines, requestId }: Failure) => {
   const texts = lines.map((line) => line.trim().replace(/^Error: /, "")).filter((line) => line !== "")
-  return { error: texts.join("\n"), exit_code: exitCode, ...(daemon !== undefined && { daemon }) }
+  return {
+    error: texts.join("\n"),
+    exit_code: exitCode,
+    ...(requestId !== undefined && { request_id: requestId }),
+    ...(daemon !== undefined && { daemon })
+  }
 }
 
 /** Prints a failure on stderr. One that was reported before has no lines. */
 export const reportFailure = (failure: Failure): Effect.Effect<void> =>
-  Effect.flatMap(FailureFormat, (format) =>
-    format === "lines" || failure.lines.length === 0 ? printErrorLines(failure.lines) : printErrorJson(toJson(failure))
-  )
+  Effect.flatMap(FailureFormat, (format) => {
+    const { lines, requestId } = failure
+    if (lines.length === 0) return Effect.void
+    if (format === "json") return printErrorJson(toJson(failure))
+    return printErrorLines(requestId === undefined ? lines : [...lines, `  Request id, for nexusd's log: ${requestId}`])
+  })

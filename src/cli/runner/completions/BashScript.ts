@@ -1,11 +1,6 @@
 import type { CommandTree, ValueKind } from "../CommandTree.js"
-import {
-  completeContexts,
-  completedCommands,
-  completeVmsIn300Millis,
-  quote,
-  valuedGlobals
-} from "./CompletedCommand.js"
+import { quote } from "../ShellWord.js"
+import { completeContexts, completedCommands, completeVmsIn300Millis, valuedGlobals } from "./CompletedCommand.js"
 
 /** A kind of value as the script names it: `words a b`, `files`, `vms`, `contexts`, `text`. */
 const kindWord = (kind: ValueKind): string => {

@@ -69,9 +69,6 @@ export const completedCommands = (root: CommandTree): ReadonlyArray<CompletedCom
   return visit(root, "")
 }
 
-/** A text as one word of a POSIX shell. */
-export const quote = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`
-
 const optionNamesBelow = ({ children }: CommandTree): ReadonlyArray<string> =>
   children.flatMap((child) => [...child.parameters().options.flatMap(({ names }) => names), ...optionNamesBelow(child)])
 

@@ -1,10 +1,10 @@
 import type { CommandTree, ValueKind } from "../CommandTree.js"
+import { quote } from "../ShellWord.js"
 import {
   type CompletedCommand,
   completeContexts,
   completedCommands,
   completeVmsIn300Millis,
-  quote,
   valuedGlobals
 } from "./CompletedCommand.js"
 

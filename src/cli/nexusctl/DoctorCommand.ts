@@ -1,0 +1,31 @@
+import * as Command from "@effect/cli/Command"
+import * as Effect from "effect/Effect"
+import { ExitCode } from "../../runtime/ExitCode.js"
+import { CommandFailed } from "./CommandFailure.js"
+import { type Check, doctorChecks } from "./DoctorChecks.js"
+import { outputOption, print } from "./Output.js"
+
+const lines = (checks: ReadonlyArray<Check>): ReadonlyArray<string> => {
+  const column = Math.max(...checks.map(({ name }) => name.length))
+  return checks.flatMap(({ fix, message, name, status }) => [
+    `${status.padEnd(11)}  ${name.padEnd(column)}  ${message}`,
+    ...(fix === undefined ? [] : [`${" ".repeat(column + 15)}Fix: ${fix}`])
+  ])
+}
+
+/** `nexusctl doctor` */
+export const doctorCommand = Command.make("doctor", { output: outputOption }, ({ output }) =>
+  Effect.gen(function* () {
+    const checks = yield* doctorChecks
+    yield* print(output, { checks }, ({ checks }) => lines(checks))
+    const problems = checks.filter(({ status }) => status === "problem")
+    if (problems.length > 0) {
+      return yield* new CommandFailed({
+        lines: [`Error: ${problems.length} of ${checks.length} checks found a problem`],
+        exitCode: ExitCode.failure
+      })
+    }
+  })
+).pipe(
+  Command.withDescription("Check settings, daemon, database, files and what VMs need, and say how to fix each problem")
+)
