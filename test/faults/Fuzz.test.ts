@@ -29,6 +29,10 @@ const toExchange = (received: Buffer, isHead: boolean): Exchange => {
   return { answers: found.value.status < 200 ? answers : [found.value, ...answers], rest }
 }
 
+/** Whether an answer is a stream of events, which does not end by itself. */
+const isEventStream = (bytes: Buffer) =>
+  /^HTTP\/1\.1 200 OK\r\n(?:[^\r]+\r\n)*content-type: text\/event-stream\r\n/.test(bytes.toString("latin1", 0, 500))
+
 /** Sends bytes and reads until the connection ends. `mayBeTruncated` ends it after a time, for requests without an end. */
 const exchange = (port: number, bytes: Buffer, isHead: boolean, mayBeTruncated: boolean): Promise<Exchange> =>
   new Promise((resolve, reject) => {
@@ -39,7 +43,10 @@ const exchange = (port: number, bytes: Buffer, isHead: boolean, mayBeTruncated: 
       socket.destroy()
       reject(new Error("neither answered nor closed in time"))
     }, answerTimeoutMillis)
-    socket.on("data", (part) => received.push(part))
+    socket.on("data", (part) => {
+      received.push(part)
+      if (isEventStream(part)) socket.end()
+    })
     socket.on("error", () => {})
     socket.once("end", () => socket.destroy())
     socket.once("close", () => {
@@ -71,6 +78,10 @@ const undeclaredFaults = ({ body, headers, status }: Answer, isHead: boolean): R
 const apiFaults = (document: OpenApiDocument, request: ApiRequest, { answers, rest }: Exchange) => {
   const { hasUnknownField, method, operation } = request
   const [answer] = answers
+  if (answer === undefined && isEventStream(rest)) {
+    const isDeclared = operation?.responses["200"]?.content?.["text/event-stream"] !== undefined
+    return isDeclared ? [] : ["an event stream that is not in the document"]
+  }
   if (answer === undefined || answers.length > 1 || rest.length > 0) {
     return [`${answers.length} answers and ${rest.length} bytes`]
   }
