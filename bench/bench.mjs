@@ -12,6 +12,7 @@ import { startGenerator } from "./generator.mjs"
 import { machine } from "./machine.mjs"
 import { measureCli } from "./measure-cli.mjs"
 import { measureCreates } from "./measure-creates.mjs"
+import { measureEvents } from "./measure-events.mjs"
 import { measureGets } from "./measure-gets.mjs"
 import { measureGrowth } from "./measure-growth.mjs"
 import { measureList } from "./measure-list.mjs"
@@ -73,7 +74,8 @@ const onSqlite = flags.postgres
       measureSmallLists,
       measurePages,
       measureList,
-      measureLongList
+      measureLongList,
+      measureEvents
     ]
 for (const measure of onSqlite) rows.push(...(await timed(measure.name, measure(scale, generator))))
 const { growth, rows: grown } = flags.postgres

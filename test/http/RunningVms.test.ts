@@ -11,6 +11,7 @@ import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import { formatAddress } from "../../src/domain/Address.js"
 import { Conflict, PreconditionFailed } from "../../src/domain/Errors.js"
 import { NexusClient } from "../../src/http/Client.js"
 import * as Server from "../../src/http/Server.js"
@@ -20,8 +21,9 @@ import { StoreHealth } from "../../src/services/StoreHealth.js"
 import { VmEvents } from "../../src/services/VmEvents.js"
 import { VmLifecycle } from "../../src/services/VmLifecycle.js"
 import { VmStore } from "../../src/services/VmStore.js"
-import type { MemoryHost } from "../../src/services/vmm/VmmMemory.js"
+import { killed, type MemoryHost } from "../../src/services/vmm/VmmMemory.js"
 import { assertTrue, bootArgs, makeWorld } from "../lifecycle/LifecycleWorld.js"
+import { openEvents, takeEvents } from "../support/EventStream.js"
 import { requestBytes, sendAndHangUp, type TestAddress } from "../support/HttpBytes.js"
 
 /** The real API over the real lifecycle and VMs in memory; `stop` ends the server alone. */
@@ -98,6 +100,33 @@ describe("VMs that run, over HTTP", () => {
       const { started_at, state } = yield* client.vms.wait({ path, urlParams: { state: ["running"] } })
       expect([state, started_at]).toEqual(["running", expect.any(Number)])
       yield* assertTrue({ host, ...world })
+    })
+  )
+
+  it.scopedLive("starts, stops and crashes are events, with the record as the calls show it", () =>
+    Effect.gen(function* () {
+      const { address, client, create, host } = yield* serve
+      const web = yield* create("web")
+      const stream = yield* Effect.acquireRelease(
+        Effect.promise(() => openEvents({ url: `http://${formatAddress(address)}` })),
+        ({ close }) => Effect.sync(close)
+      )
+      const take = (count: number) =>
+        Effect.map(
+          Effect.promise(() => takeEvents(stream, count)),
+          (events) => events.map(({ data, event }) => ({ event, vm: JSON.parse(data) }))
+        )
+      yield* take(1)
+      const started = yield* client.vms.start({ path })
+      expect(yield* take(1)).toEqual([{ event: "updated", vm: started }])
+      const stopped = yield* client.vms.stop({ path, payload: { force: true } })
+      expect(yield* take(1)).toEqual([{ event: "updated", vm: stopped }])
+      yield* client.vms.start({ path })
+      yield* take(1)
+      for (const running of host.running(web.id)) running.end(killed)
+      expect(yield* take(1)).toMatchObject([{ event: "updated", vm: { id: web.id, state: "crashed" } }])
+      yield* client.vms.delete({ path })
+      expect(yield* take(1)).toEqual([{ event: "deleted", vm: { id: web.id, name: "web" } }])
     })
   )
 
