@@ -1,7 +1,7 @@
 import * as Http from "node:http"
 import { join } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
-import { expect, it } from "vitest"
+import { expect, it, vi } from "vitest"
 import type { Vm } from "../../src/domain/Vm.js"
 import { type Daemon, startDaemon } from "../support/Daemon.js"
 import { type EventStream, openEvents, type ServerSentEvent } from "../support/EventStream.js"
@@ -175,7 +175,9 @@ it(`a client that follows events has the records of a list, in ${runs} runs of $
     const expected = sorted(await listVms(await service.current()))
     for (const follower of [early, late]) {
       await follower.until(`end-${run}`)
-      expect(sorted(follower.records()), `run ${run}`).toEqual(expected)
+      // A change by another process is noticed within a second.
+      const agree = () => expect(sorted(follower.records()), `run ${run}`).toEqual(expected)
+      await vi.waitFor(agree, { timeout: 10_000, interval: 20 })
     }
     await late.stop()
   }
