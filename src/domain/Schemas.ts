@@ -1,4 +1,6 @@
+import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
+import * as SchemaAST from "effect/SchemaAST"
 
 /** A value for an error message: JSON of at most 80 characters. */
 export const preview = (value: unknown): string => truncate(toText(value), 80)
@@ -76,3 +78,17 @@ export const literals = <const L extends readonly [string, ...Array<string>]>(li
 
 /** Input with an unknown field fails instead of losing it; every bad field is reported, not only the first. */
 export const strict = { onExcessProperty: "error", errors: "all" } as const
+
+/** A JSON Schema given by hand does not take the default up by itself. */
+const withJsonDefault = <A, I>({ ast }: Schema.Schema<A, I>, value: A) =>
+  Option.match(SchemaAST.getJSONSchemaAnnotation(ast), {
+    onNone: () => ({}),
+    onSome: (jsonSchema) => ({ jsonSchema: { ...jsonSchema, default: value } })
+  })
+
+/** A field that may be left out, and then has a value. */
+export const withDefault = <A extends string | number, I>(schema: Schema.Schema<A, I>, value: NoInfer<A>) =>
+  Schema.optionalWith(schema.annotations({ default: value, ...withJsonDefault(schema, value) }), {
+    exact: true,
+    default: () => value
+  }).pipe(Schema.withConstructorDefault(() => value))

@@ -1,7 +1,5 @@
-import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
-import * as SchemaAST from "effect/SchemaAST"
-import { boundedInt, literals, preview, strict, wholeNumber } from "./Schemas.js"
+import { boundedInt, literals, preview, strict, wholeNumber, withDefault } from "./Schemas.js"
 import { VmConfigJson, VmConfigJsonOrNull } from "./VmConfig.js"
 
 /** What a VM is for: an entry point, a private office for an agent, or a service others share. */
@@ -44,19 +42,6 @@ export const MemSizeMib = boundedInt(1, 1048576, "Memory, in MiB")
 
 /** What a create call leaves out is filled in from here. */
 export const createDefaults = { role: "work", vcpu_count: 1, mem_size_mib: 128 } as const
-
-/** A JSON Schema given by hand does not take the default up by itself. */
-const withJsonDefault = <A, I>({ ast }: Schema.Schema<A, I>, value: A) =>
-  Option.match(SchemaAST.getJSONSchemaAnnotation(ast), {
-    onNone: () => ({}),
-    onSome: (jsonSchema) => ({ jsonSchema: { ...jsonSchema, default: value } })
-  })
-
-const withDefault = <A extends string | number, I>(schema: Schema.Schema<A, I>, value: NoInfer<A>) =>
-  Schema.optionalWith(schema.annotations({ default: value, ...withJsonDefault(schema, value) }), {
-    exact: true,
-    default: () => value
-  }).pipe(Schema.withConstructorDefault(() => value))
 
 const text = (description: string) => Schema.String.annotations({ description })
 const ifSet = <A, I>(schema: Schema.Schema<A, I>) => Schema.optionalWith(schema, { exact: true })

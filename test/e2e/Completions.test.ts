@@ -117,7 +117,8 @@ for (const shell of ["bash", "zsh", "fish"] as const) {
     })
 
     it("offer commands at every level, for nexusctl and nxc", async () => {
-      expect(await nexusctl.complete("nexusctl ")).toEqual(["apply", "config", "doctor", "status", "version", "vm"])
+      const commands = ["apply", "config", "doctor", "mcp", "status", "version", "vm"]
+      expect(await nexusctl.complete("nexusctl ")).toEqual(commands)
       expect(await nexusctl.complete("nxc vm ")).toEqual(
         "create delete edit inspect list logs restart start stop update wait".split(" ")
       )

@@ -11,6 +11,7 @@ export const examples: Examples = {
     "nexusctl apply -f vms.yaml --dry-run",
     "nexusctl vm list --role work -o yaml | nexusctl apply -f - --prune --role work --yes"
   ],
+  "nexusctl mcp": ["nexusctl mcp", "nexusctl mcp --read-only --context lab"],
   "nexusctl vm": ["nexusctl vm list", "nexusctl vm create web --start"],
   "nexusctl vm create": [
     "nexusctl vm create web --vcpu 2 --mem 2G",

@@ -9,6 +9,7 @@ import { completeVmsCommand } from "./CompleteVmsCommand.js"
 import { configCommand } from "./ConfigCommand.js"
 import { SilenceSeconds } from "./DaemonClient.js"
 import { doctorCommand } from "./DoctorCommand.js"
+import { mcpCommand } from "./McpCommand.js"
 import { ContextName, defaultConfigPath, defaultSilenceSeconds } from "./Settings.js"
 import { statusCommand } from "./StatusCommand.js"
 import { versionCommand } from "./VersionCommand.js"
@@ -74,6 +75,7 @@ export const nexusctl = Command.make("nexusctl", {
     applyCommand,
     configCommand,
     doctorCommand,
+    mcpCommand,
     completeVmsCommand,
     completeContextsCommand
   ])

@@ -1,24 +1,24 @@
 import * as Command from "@effect/cli/Command"
 import * as Options from "@effect/cli/Options"
-import type { HttpClientResponse } from "@effect/platform/HttpClientResponse"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import * as ParseResult from "effect/ParseResult"
 import { boundedInt } from "../../domain/Schemas.js"
 import { CreateVm, cidRange, createDefaults, VcpuCount, type Vm, VmName, VmRole, VmState } from "../../domain/Vm.js"
 import { NamePrefix, type VmCursor, type VmFilter } from "../../domain/VmQuery.js"
-import { NexusClient } from "../../http/Client.js"
+import type { NexusClient } from "../../http/Client.js"
 import { ExitCode } from "../../runtime/ExitCode.js"
 import { printLines } from "../../runtime/StandardStreams.js"
 import { schemaArgument, schemaOption } from "../runner/SchemaOption.js"
 import { CommandFailed, tooOld } from "./CommandFailure.js"
 import { DaemonClient } from "./DaemonClient.js"
 import { memoryOption } from "./MemoryOption.js"
+import { nextPage } from "./NextPage.js"
 import { vmDetails } from "./Output.js"
 import { forEachVm, namesOrIds } from "./SeveralVms.js"
+import { startSilenceSeconds } from "./SilenceLimits.js"
 import { configJson, configOptions, firstConfigOption } from "./VmConfigOptions.js"
 import { printVms, vmOutput, vmPrinter } from "./VmOutput.js"
-import { pidText, startSilenceSeconds } from "./VmRunCommands.js"
+import { pidText } from "./VmRunCommands.js"
 
 const roleWords = VmRole.literals.join(" | ")
 const stateWords = VmState.literals.join(" | ")
@@ -93,12 +93,6 @@ const Limit = boundedInt(1, cidRange.max - cidRange.min + 1, "The most records t
 
 /** The most records that the API sends as one page. */
 const pageLimit = 1000
-
-/** Fails when a daemon's `Link` header holds a cursor of another kind. */
-const nextPage = (response: HttpClientResponse) =>
-  Effect.try({ try: () => NexusClient.nextPage(response), catch: (error) => error }).pipe(
-    Effect.catchAll((error) => (ParseResult.isParseError(error) ? Effect.fail(error) : Effect.die(error)))
-  )
 
 /** The records that match: a daemon that does not know `name_prefix` sends others too. */
 const matching = (vms: ReadonlyArray<Vm>, { name_prefix }: VmFilter) =>

@@ -3,28 +3,17 @@ import * as Options from "@effect/cli/Options"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import { VmState } from "../../domain/Vm.js"
-import {
-  maxStopSeconds,
-  StopTimeout,
-  WaitQuery,
-  WaitTimeoutSeconds,
-  waitTimeoutDefault
-} from "../../domain/VmRequests.js"
+import { StopTimeout, WaitQuery, WaitTimeoutSeconds, waitTimeoutDefault } from "../../domain/VmRequests.js"
 import { ExitCode } from "../../runtime/ExitCode.js"
 import { schemaOption } from "../runner/SchemaOption.js"
 import { CommandFailed } from "./CommandFailure.js"
 import { DaemonClient } from "./DaemonClient.js"
 import { forEachVm, nameOrId, namesOrIds } from "./SeveralVms.js"
+import { graceSeconds, startSilenceSeconds, stopSilence } from "./SilenceLimits.js"
 import { vmOutput, vmPrinter } from "./VmOutput.js"
 
 /** `(pid: 4711)` */
 export const pidText = ({ pid }: { readonly pid?: number }) => (pid === undefined ? "" : ` (pid: ${pid})`)
-
-/** Starts wait for each other, and a guest under emulation takes its time. */
-export const startSilenceSeconds = 60
-
-/** Beyond its timeout the daemon has this long to answer. */
-const graceSeconds = 5
 
 export const startCommand = Command.make("start", { vms: namesOrIds, output: vmOutput }, ({ output, vms }) =>
   Effect.gen(function* () {
@@ -46,13 +35,6 @@ export const startCommand = Command.make("start", { vms: namesOrIds, output: vmO
 ).pipe(Command.withDescription("Start VMs"))
 
 const stopTimeout = Options.optional(schemaOption("timeout", "S", StopTimeout, undefined, "nexusd's vm.stop_timeout"))
-
-/** How long a stop may take. Without a timeout of the command's own, the daemon's setting may be the longest one. */
-const stopSilence = (timeout: Option.Option<number>) =>
-  Option.match(timeout, {
-    onNone: () => ({ defaultSilenceSeconds: maxStopSeconds + graceSeconds }),
-    onSome: (seconds) => ({ silenceSeconds: seconds + graceSeconds })
-  })
 
 const stopPayload = (force: boolean, timeout: Option.Option<number>) => ({
   ...(force && { force }),
@@ -97,7 +79,7 @@ export const stopCommand = Command.make(
               path: { nameOrId: vm },
               payload: isHostLost ? { host_lost: true } : stopPayload(force, timeout)
             }),
-          stopSilence(timeout)
+          stopSilence(Option.getOrUndefined(timeout))
         )
       const print = vmPrinter(output)
       yield* forEachVm(
@@ -136,7 +118,7 @@ export const restartCommand = Command.make(
                     )
                   )
                 ),
-              stopSilence(timeout)
+              stopSilence(Option.getOrUndefined(timeout))
             )
           }
           return yield* call(newRoute, (client) => client.vms.start({ path }), {
