@@ -3,8 +3,9 @@ import { isDeepStrictEqual } from "node:util"
 import { describe, expect, it } from "vitest"
 import type { Vm } from "../../src/domain/Vm.js"
 import { type Daemon, startDaemon } from "../support/Daemon.js"
-import { makeHome } from "../support/Home.js"
+import { type AtEnd, makeHome } from "../support/Home.js"
 import { tryCall } from "../support/HttpJson.js"
+import { hasPgBouncer, needsPgBouncer, PgBouncer } from "../support/PgBouncer.js"
 import { hasPostgres, needsPostgres, Server } from "../support/PostgresCluster.js"
 import { listVms } from "../support/VmCalls.js"
 import { type Operation, type Sighting, sharedCids, violations } from "./Linearizability.js"
@@ -154,61 +155,69 @@ class Load {
   }
 }
 
-describe.skipIf(!hasPostgres)(`a fleet on PostgreSQL${needsPostgres}`, () => {
-  it(`shows ${clients} clients one inventory through ${daemonCount} daemons while two are killed`, {
-    timeout: trials(600_000, 60_000)
-  }, async ({ onTestFinished }) => {
-    const server = await Server.create(onTestFinished)
-    const database = await server.database()
-    const home = makeHome(onTestFinished)
-    const daemons = await Promise.all(
-      Array.from({ length: daemonCount }, () => startDaemon(home, { args: ["--db", server.url(database)] }))
-    )
-    const [first, second, ...survivors] = daemons
-    if (first === undefined || second === undefined) throw new Error("there are four")
-    const load = new Load(new Set(daemons))
-    const begun = performance.now()
-    await Promise.all([
-      ...Array.from({ length: clients }, (_, id) => load.client(id)),
-      load.killAt(0.3 + Math.random() * 0.1, first),
-      load.killAt(0.6 + Math.random() * 0.1, second)
-    ])
-    const seconds = (performance.now() - begun) / 1000
+const showOneInventory = async (isPooled: boolean, onTestFinished: AtEnd) => {
+  const server = await Server.create(onTestFinished)
+  const database = await server.database()
+  const url = isPooled ? (await PgBouncer.create(onTestFinished, server)).url(database) : server.url(database)
+  const home = makeHome(onTestFinished)
+  const daemons = await Promise.all(
+    Array.from({ length: daemonCount }, () => startDaemon(home, { args: ["--db", url] }))
+  )
+  const [first, second, ...survivors] = daemons
+  if (first === undefined || second === undefined) throw new Error("there are four")
+  const load = new Load(new Set(daemons))
+  const begun = performance.now()
+  await Promise.all([
+    ...Array.from({ length: clients }, (_, id) => load.client(id)),
+    load.killAt(0.3 + Math.random() * 0.1, first),
+    load.killAt(0.6 + Math.random() * 0.1, second)
+  ])
+  const seconds = (performance.now() - begun) / 1000
 
-    // What there is in the end, as each daemon that is left has it, belongs to the history of every name.
-    const names = new Set(load.history.map(({ name }) => name))
-    for (const daemon of survivors) await load.list(daemon, names)
-    const bad = violations(load.history)
-    const shown = load.history.filter(({ name }) => bad.slice(0, 3).includes(name)).map((one) => JSON.stringify(one))
-    expect({ wrong: load.wrong.slice(0, 10), bad }, shown.join("\n")).toEqual({ wrong: [], bad: [] })
-    expect(sharedCids(load.history)).toEqual([])
+  // What there is in the end, as each daemon that is left has it, belongs to the history of every name.
+  const names = new Set(load.history.map(({ name }) => name))
+  for (const daemon of survivors) await load.list(daemon, names)
+  const bad = violations(load.history)
+  const shown = load.history.filter(({ name }) => bad.slice(0, 3).includes(name)).map((one) => JSON.stringify(one))
+  expect({ wrong: load.wrong.slice(0, 10), bad }, shown.join("\n")).toEqual({ wrong: [], bad: [] })
+  expect(sharedCids(load.history)).toEqual([])
 
-    const [survivor] = survivors
-    if (survivor === undefined) throw new Error("two are left")
-    const found = new Map((await listVms(survivor)).map((vm) => [vm.name, vm]))
-    for (const [name, vm] of load.kept) expect(found.get(name)).toEqual(vm)
-    for (const name of load.gone) expect(found.has(name), `the deleted ${name} is back`).toBe(false)
-    const [row] = await server.query(
-      "SELECT count(*)::int AS all, count(DISTINCT cid)::int AS cids, count(DISTINCT name)::int AS names FROM vms",
-      { database }
-    )
-    expect(row).toEqual({ all: found.size, cids: found.size, names: found.size })
+  const [survivor] = survivors
+  if (survivor === undefined) throw new Error("two are left")
+  const found = new Map((await listVms(survivor)).map((vm) => [vm.name, vm]))
+  for (const [name, vm] of load.kept) expect(found.get(name)).toEqual(vm)
+  for (const name of load.gone) expect(found.has(name), `the deleted ${name} is back`).toBe(false)
+  const [row] = await server.query(
+    "SELECT count(*)::int AS all, count(DISTINCT cid)::int AS cids, count(DISTINCT name)::int AS names FROM vms",
+    { database }
+  )
+  expect(row).toEqual({ all: found.size, cids: found.size, names: found.size })
 
-    // No lock of the killed daemons is left, and only their connections were lost.
-    expect(load.counts.unanswered).toBeGreaterThan(0)
-    for (const daemon of survivors) {
-      expect(daemon.log().filter((line) => !/listening| took /.test(line))).toEqual([])
-      expect((await daemon.stop()).code).toBe(0)
-    }
-    const { answered, created, deleted, unanswered, unavailable } = load.counts
-    report({
-      promise: "10. one inventory",
-      trials: `${daemonCount} daemons on PostgreSQL, ${clients} clients, ${load.sent} creates and deletes, 2 daemons killed (SIGKILL) on the way`,
-      asserted:
-        "CIDs and names unique, acknowledged creates there as answered, acknowledged deletes gone, every name's history linearizable",
-      result:
-        `${created} creates and ${deleted} deletes acknowledged, ${answered} answers on ${names.size} names in ` +
-        `${Math.round(seconds)} s, ${unanswered} without an answer, ${unavailable} answered 503, 0 violations`
-    })
+  // No lock of the killed daemons is left, and only their connections were lost.
+  expect(load.counts.unanswered).toBeGreaterThan(0)
+  for (const daemon of survivors) {
+    expect(daemon.log().filter((line) => !/listening| took |pooler/.test(line))).toEqual([])
+    expect((await daemon.stop()).code).toBe(0)
+  }
+  const { answered, created, deleted, unanswered, unavailable } = load.counts
+  report({
+    promise: "10. one inventory",
+    trials: `${daemonCount} daemons on PostgreSQL${isPooled ? " through PgBouncer" : ""}, ${clients} clients, ${load.sent} creates and deletes, 2 daemons killed (SIGKILL) on the way`,
+    asserted:
+      "CIDs and names unique, acknowledged creates there as answered, acknowledged deletes gone, every name's history linearizable",
+    result:
+      `${created} creates and ${deleted} deletes acknowledged, ${answered} answers on ${names.size} names in ` +
+      `${Math.round(seconds)} s, ${unanswered} without an answer, ${unavailable} answered 503, 0 violations`
   })
+}
+
+const title = `shows ${clients} clients one inventory through ${daemonCount} daemons while two are killed`
+const timeout = trials(600_000, 60_000)
+
+describe.skipIf(!hasPostgres)(`a fleet on PostgreSQL${needsPostgres}`, () => {
+  it(title, { timeout }, ({ onTestFinished }) => showOneInventory(false, onTestFinished))
+})
+
+describe.skipIf(!hasPgBouncer)(`a fleet on PostgreSQL through PgBouncer${needsPgBouncer}`, () => {
+  it(title, { timeout }, ({ onTestFinished }) => showOneInventory(true, onTestFinished))
 })

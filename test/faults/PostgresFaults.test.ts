@@ -9,8 +9,9 @@ import { parsePostgresUrl } from "../../src/services/PostgresUrl.js"
 import * as PostgresDatabase from "../../src/services/postgres/PostgresDatabase.js"
 import { type Daemon, startDaemon } from "../support/Daemon.js"
 import { freePort } from "../support/FreePort.js"
-import { makeHome } from "../support/Home.js"
+import { type AtEnd, makeHome } from "../support/Home.js"
 import { call } from "../support/HttpJson.js"
+import { hasPgBouncer, needsPgBouncer, PgBouncer } from "../support/PgBouncer.js"
 import { hasPostgres, needsPostgres, Server } from "../support/PostgresCluster.js"
 import { start } from "../support/Process.js"
 import { programs } from "../support/Programs.js"
@@ -91,6 +92,82 @@ const expectRecovery = async (daemon: Daemon, name: string) => {
   expect((await call(daemon, "GET", "/v1/health")).status).toBe(200)
 }
 
+type Stop = "fast" | "immediate"
+const stops: ReadonlyArray<readonly [string, Stop]> = [
+  ["stopped", "fast"],
+  ["cut off", "immediate"]
+]
+
+const stopWhileRunning = async (server: Server, url: string, mode: Stop, atEnd: AtEnd) => {
+  const daemon = await startDaemon(makeHome(atEnd), { args: ["--db", url] })
+  await createVm(daemon, "web")
+  await server.stop(mode)
+  await expectOutages(daemon, 2)
+  await server.start()
+  await expectRecovery(daemon, "back")
+  expect((await listVms(daemon)).map(({ name }) => name)).toContain("web")
+  expect((await daemon.stop()).code).toBe(0)
+}
+
+const restartUnderLoad = async (
+  server: Pick<Server, "start" | "stop">,
+  url: string,
+  atEnd: AtEnd,
+  expectedLog = /store: |listening/
+) => {
+  const daemon = await startDaemon(makeHome(atEnd), { args: ["--db", url] })
+  const acknowledged = new Map<string, Vm>()
+  const wrong: Array<unknown> = []
+  let isOver = false
+  const client = async (id: number) => {
+    for (let serial = 0; !isOver; serial++) {
+      const name = `vm-${id}-${serial}`
+      const { body, status } = await call(daemon, "POST", "/v1/vms", { name })
+      if (status !== 201 && status !== 503) wrong.push({ status, body })
+      if (status === 201) acknowledged.set(name, body as Vm)
+    }
+  }
+  const load = Promise.all(Array.from({ length: 16 }, (_, id) => client(id)))
+  /** Waits until the load is served. */
+  const moreAcknowledged = async () => {
+    const enough = acknowledged.size + 20
+    while (acknowledged.size < enough && wrong.length === 0) await sleep(1)
+  }
+  for (let restart = 0; restart < trials(10, 2); restart++) {
+    await moreAcknowledged()
+    await server.stop(restart % 2 === 0 ? "immediate" : "fast")
+    await server.start()
+  }
+  await moreAcknowledged()
+  isOver = true
+  await load
+  expect({
+    wrong,
+    log: daemon.log().filter((line) => !expectedLog.test(line))
+  }).toEqual({ wrong: [], log: [] })
+  await expectRecovery(daemon, "back")
+  const found = new Map((await listVms(daemon)).map((vm) => [vm.name, vm]))
+  for (const [name, vm] of acknowledged) expect(found.get(name)).toEqual(vm)
+  expect(acknowledged.size).toBeGreaterThan(0)
+  expect(new Set(Array.from(found.values(), ({ cid }) => cid)).size).toBe(found.size)
+}
+
+const pauseWhileRunning = async (server: Server, url: string, atEnd: AtEnd) => {
+  const home = makeHome(atEnd)
+  const daemon = await startDaemon(home, { args: ["--db", url] })
+  await createVm(daemon, "web")
+  // Connections that are open at that time, and new ones.
+  await Promise.all(Array.from({ length: 10 }, () => listVms(daemon)))
+  server.pause()
+  try {
+    await expectOutages(daemon, 2)
+  } finally {
+    server.resume()
+  }
+  await expectRecovery(daemon, "back")
+  expect((await daemon.stop()).code).toBe(0)
+}
+
 describe.skipIf(!hasPostgres)(`PostgreSQL's faults${needsPostgres}`, () => {
   let server: Server
   const disposals: Array<() => Promise<void>> = []
@@ -148,81 +225,19 @@ describe.skipIf(!hasPostgres)(`PostgreSQL's faults${needsPostgres}`, () => {
     expect(performance.now() - began).toBeLessThan(45_000)
   })
 
-  it.each([
-    ["stopped", "fast"],
-    ["cut off", "immediate"]
-  ] as const)("%s while the daemon runs", async (_, mode) => {
+  it.each(stops)("%s while the daemon runs", async (_, mode) => {
     const database = await server.database()
-    const daemon = await startDaemon(
-      makeHome((dispose) => disposals.push(dispose)),
-      { args: ["--db", server.url(database)] }
-    )
-    await createVm(daemon, "web")
-    await server.stop(mode)
-    await expectOutages(daemon, 2)
-    await server.start()
-    await expectRecovery(daemon, "back")
-    expect((await listVms(daemon)).map(({ name }) => name)).toContain("web")
-    expect((await daemon.stop()).code).toBe(0)
+    await stopWhileRunning(server, server.url(database), mode, (dispose) => disposals.push(dispose))
   })
 
   it("restarted under load: every answer is right or a 503", async ({ onTestFinished }) => {
     const database = await server.database()
-    const daemon = await startDaemon(makeHome(onTestFinished), { args: ["--db", server.url(database)] })
-    const acknowledged = new Map<string, Vm>()
-    const wrong: Array<unknown> = []
-    let isOver = false
-    const client = async (id: number) => {
-      for (let serial = 0; !isOver; serial++) {
-        const name = `vm-${id}-${serial}`
-        const { body, status } = await call(daemon, "POST", "/v1/vms", { name })
-        if (status !== 201 && status !== 503) wrong.push({ status, body })
-        if (status === 201) acknowledged.set(name, body as Vm)
-      }
-    }
-    const load = Promise.all(Array.from({ length: 16 }, (_, id) => client(id)))
-    /** Waits until the load is served. */
-    const moreAcknowledged = async () => {
-      const enough = acknowledged.size + 20
-      while (acknowledged.size < enough && wrong.length === 0) await sleep(1)
-    }
-    for (let restart = 0; restart < trials(10, 2); restart++) {
-      await moreAcknowledged()
-      await server.stop(restart % 2 === 0 ? "immediate" : "fast")
-      await server.start()
-    }
-    await moreAcknowledged()
-    isOver = true
-    await load
-    expect({
-      wrong,
-      log: daemon
-        .log()
-        .filter((line) => !line.includes("store: "))
-        .slice(1)
-    }).toEqual({ wrong: [], log: [] })
-    await expectRecovery(daemon, "back")
-    const found = new Map((await listVms(daemon)).map((vm) => [vm.name, vm]))
-    for (const [name, vm] of acknowledged) expect(found.get(name)).toEqual(vm)
-    expect(acknowledged.size).toBeGreaterThan(0)
-    expect(new Set(Array.from(found.values(), ({ cid }) => cid)).size).toBe(found.size)
+    await restartUnderLoad(server, server.url(database), onTestFinished)
   })
 
   it.each(["url", "tcpUrl"] as const)("paused: sockets stay open, and nothing hangs (%s)", async (url) => {
     const database = await server.database()
-    const home = makeHome((dispose) => disposals.push(dispose))
-    const daemon = await startDaemon(home, { args: ["--db", server[url](database)] })
-    await createVm(daemon, "web")
-    // Connections that are open at that time, and new ones.
-    await Promise.all(Array.from({ length: 10 }, () => listVms(daemon)))
-    server.pause()
-    try {
-      await expectOutages(daemon, 2)
-    } finally {
-      server.resume()
-    }
-    await expectRecovery(daemon, "back")
-    expect((await daemon.stop()).code).toBe(0)
+    await pauseWhileRunning(server, server[url](database), (dispose) => disposals.push(dispose))
   })
 
   it("paused at stop: the daemon still ends", async ({ onTestFinished }) => {
@@ -330,5 +345,43 @@ describe.skipIf(!hasPostgres)(`PostgreSQL's faults${needsPostgres}`, () => {
       expect.arrayContaining(["web", "after", "after-too"])
     )
     for (const one of [daemon, reversed]) expect((await one.stop()).code).toBe(0)
+  })
+})
+
+describe.skipIf(!hasPgBouncer)(`PostgreSQL's faults behind PgBouncer${needsPgBouncer}`, () => {
+  let server: Server
+  let pooler: PgBouncer
+  const disposals: Array<() => Promise<void>> = []
+  const atEnd = (dispose: () => Promise<void>) => disposals.push(dispose)
+  beforeAll(async () => {
+    server = await Server.create(atEnd)
+  })
+  beforeEach(async () => {
+    await server.revive()
+    // Each outage has its own: for 15 s it tries no server that failed (server_login_retry).
+    pooler = await PgBouncer.create(atEnd, server)
+  })
+  afterAll(async () => {
+    for (const dispose of disposals.reverse()) await dispose()
+  })
+  const url = async () => pooler.url(await server.database())
+  /** PgBouncer keeps statements waiting while the server is away. */
+  const expectedLog = /store: |listening|pooler|took/
+
+  it.each(stops)("%s while the daemon runs", { timeout: 60_000 }, async (_, mode) =>
+    stopWhileRunning(server, await url(), mode, atEnd)
+  )
+
+  it("restarted under load: every answer is right or a 503", { timeout: trials(300_000, 60_000) }, async () =>
+    restartUnderLoad(server, await url(), atEnd, expectedLog)
+  )
+
+  it("paused: sockets stay open, and nothing hangs", async () => pauseWhileRunning(server, await url(), atEnd))
+
+  it("the pooler is killed under load, and starts again: every answer is right or a 503", {
+    timeout: trials(300_000, 60_000)
+  }, async () => {
+    const restart = { stop: () => pooler.kill(), start: () => pooler.start() }
+    await restartUnderLoad(restart, await url(), atEnd, expectedLog)
   })
 })

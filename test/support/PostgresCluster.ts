@@ -31,6 +31,9 @@ const isRoot = process.getuid?.() === 0
 const owner = isRoot ? "nobody" : undefined
 const idOf = (flag: "-u" | "-g") => Number(execFileSync("id", [flag, owner ?? ""], { encoding: "utf8" }))
 
+/** The cluster's owner, where this process is root. */
+export const ownerIds = () => (isRoot ? { uid: idOf("-u"), gid: idOf("-g") } : {})
+
 /** Runs one of PostgreSQL's programs as the cluster's owner. */
 const asOwner = async (folder: string, program: string, args: ReadonlyArray<string>): Promise<string> => {
   const command = join(programs ?? "", program)

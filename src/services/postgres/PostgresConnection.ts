@@ -5,6 +5,7 @@ import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type { PoolClient, QueryResultRow } from "pg"
 import type { PostgresTarget } from "../PostgresUrl.js"
+import { queryWithLimit } from "./Pooler.js"
 import { connectErrorMessage, isConnectError, toOpenError } from "./PostgresErrors.js"
 import { makePool, type PoolTimeouts } from "./PostgresPool.js"
 
@@ -31,14 +32,16 @@ const openPool = (target: PostgresTarget, timeouts: PoolTimeouts) =>
       )
   )
 
-/** Runs a statement on pg itself. @effect/sql has no named statements, and its overhead is as long as the statement. */
-export const query = <Row extends QueryResultRow>(client: PoolClient, { name, text, values = [] }: Statement) =>
-  client.query<Row, Array<unknown>>({ ...(name !== undefined && { name }), text, values: [...values] })
+/** A direct connection has these limits for all its time. */
+const transactionLimits = ({ idleTransactionMillis, statementMillis }: PoolTimeouts) => [
+  `SET LOCAL statement_timeout = ${statementMillis}`,
+  `SET LOCAL idle_in_transaction_session_timeout = ${idleTransactionMillis}`
+]
 
 /** Connections to a target's servers, until the scope closes. */
 export const openConnections = (target: PostgresTarget, timeouts: PoolTimeouts) =>
   Effect.gen(function* () {
-    const { isClient, pool, currentRoute: way, routeCount: ways } = yield* openPool(target, timeouts)
+    const { currentRoute, isClient, isPooled, pool, routeCount } = yield* openPool(target, timeouts)
     const sql = yield* PgClient.fromPool({ acquire: Effect.succeed(pool) }).pipe(
       Effect.provide(Reactivity.layer),
       Effect.orDie
@@ -47,15 +50,15 @@ export const openConnections = (target: PostgresTarget, timeouts: PoolTimeouts) 
     /** Runs a statement again over the next route when no connection could be made, as long as there are routes. */
     const withFailover = <A, E, R>(
       statement: Effect.Effect<A, E | SqlError, R>,
-      routesLeft = ways - 1
+      routesLeft = routeCount - 1
     ): Effect.Effect<A, E | SqlError, R> =>
       routesLeft === 0
         ? statement
         : Effect.suspend(() => {
-            const route = way()
+            const route = currentRoute()
             return Effect.catchIf(
               statement,
-              (error) => isConnectError(error) && way() !== route,
+              (error) => isConnectError(error) && currentRoute() !== route,
               () => withFailover(statement, routesLeft - 1)
             )
           })
@@ -66,11 +69,29 @@ export const openConnections = (target: PostgresTarget, timeouts: PoolTimeouts) 
       )
     )
 
+    /** Runs a statement on pg itself. @effect/sql has no named statements, and its overhead is as long as the statement. */
+    const query = <Row extends QueryResultRow>(client: PoolClient, { name, text, values = [] }: Statement) =>
+      client.query<Row, Array<unknown>>({
+        ...(name !== undefined && !isPooled() && { name }),
+        text,
+        values: [...values]
+      })
+
+    /** Runs a statement as its own transaction. */
+    const queryAlone = <Row extends QueryResultRow>(client: PoolClient, statement: Statement) =>
+      isPooled()
+        ? queryWithLimit<Row>(
+            client,
+            { text: statement.text, values: [...(statement.values ?? [])] },
+            timeouts.statementMillis
+          )
+        : query<Row>(client, statement)
+
     /**
-     * Begins a transaction on its own connection. When the scope closes it rolls back, unless it was committed. A statement
-     * that exceeds `answerMillis` ends the connection.
+     * Begins a transaction on its own connection, and runs `setUp` in it. When the scope closes it rolls back, unless it was
+     * committed. A statement that exceeds `answerMillis` ends the connection.
      */
-    const transaction = (begin: string): Effect.Effect<Run, SqlError, Scope.Scope> =>
+    const transaction = (begin: string, ...setUp: ReadonlyArray<string>): Effect.Effect<Run, SqlError, Scope.Scope> =>
       Effect.gen(function* () {
         const held = yield* Effect.acquireRelease(
           Effect.map(withFailover(connect), (client) => {
@@ -98,11 +119,12 @@ export const openConnections = (target: PostgresTarget, timeouts: PoolTimeouts) 
               return rows
             })
           )
-        yield* Effect.acquireRelease(run({ text: begin }), () =>
+        const limits = isPooled() ? transactionLimits(timeouts) : []
+        yield* Effect.acquireRelease(run({ text: [begin, ...limits, ...setUp].join("; ") }), () =>
           held.isSound && !held.isCommitted ? Effect.ignore(run({ text: "ROLLBACK" })) : Effect.void
         )
         return run
       })
 
-    return { withFailover, pool, sql, transaction }
+    return { isPooled, pool, queryAlone, sql, transaction, withFailover }
   })

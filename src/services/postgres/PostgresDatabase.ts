@@ -15,7 +15,7 @@ import { DatabaseOpenError } from "../DatabaseOpenError.js"
 import type { PostgresTarget } from "../PostgresUrl.js"
 import { scopedPermits } from "../ScopedPermits.js"
 import { StoreHealth } from "../StoreHealth.js"
-import { openConnections, query, type Run, type Statement } from "./PostgresConnection.js"
+import { openConnections, type Run, type Statement } from "./PostgresConnection.js"
 import { connectErrorMessage, isPermanent, isSqlError, readOnly, toOpenError, toUnavailable } from "./PostgresErrors.js"
 import { maxSnapshots, maxTransactions, requestTimeouts } from "./PostgresPool.js"
 import { ensureSchema, unusableMessage } from "./PostgresSchema.js"
@@ -61,7 +61,8 @@ const startTimeout = Duration.seconds(30)
  * A daemon that stops in the midst of a transaction holds its locks, which the others wait for: the server ends it soon. A
  * daemon takes milliseconds between two statements.
  */
-const beginChange = `BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL idle_in_transaction_session_timeout = '5s'`
+const changeLimit = "SET LOCAL idle_in_transaction_session_timeout = '5s'"
+const beginChange = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
 
 const decodeStatus = Schema.decodeUnknown(DatabaseStatus)
 
@@ -99,14 +100,24 @@ export const layer = (
 ): Layer.Layer<PostgresDatabase | StoreHealth | SqlClient.SqlClient, DatabaseOpenError> =>
   Layer.scopedContext(
     Effect.gen(function* () {
-      const { withFailover, pool, sql, transaction } = yield* openConnections(target, requestTimeouts)
+      const { isPooled, pool, queryAlone, sql, transaction, withFailover } = yield* openConnections(
+        target,
+        requestTimeouts
+      )
+
+      /** PgBouncer's `pool_mode = statement` has none. */
+      const assertTransactions = Effect.scoped(
+        Effect.flatMap(transaction("BEGIN READ ONLY"), (run) => run({ text: "COMMIT" }))
+      )
 
       const contents = yield* retryAtStart(
         target,
         Duration.decode(options?.startTimeout ?? startTimeout)
-      )(withFailover(ensureSchema(sql)))
+      )(withFailover(Effect.zipRight(assertTransactions, ensureSchema(sql))))
       const problem = unusableMessage(contents)
       if (problem !== undefined) return yield* new DatabaseOpenError({ message: `${target.redactedUrl} ${problem}` })
+
+      if (isPooled()) yield* Effect.logInfo(`${target.redactedUrl} leads through a connection pooler`)
 
       const executeOnce = <Row extends QueryResultRow>(statement: Statement) =>
         Effect.async<ReadonlyArray<Row>, SqlError>((resume) => {
@@ -118,7 +129,7 @@ export const layer = (
               clearTimeout(timer)
               return fail(cause, connectErrorMessage)
             }
-            query<Row>(client, statement)
+            queryAlone<Row>(client, statement)
               .then(
                 ({ rows }) => resume(Effect.succeed(rows)),
                 (error) => fail(error)
@@ -156,7 +167,7 @@ export const layer = (
       const withTransaction = <A, E>(change: (run: Run) => Effect.Effect<A, E | SqlError>, lock?: string) =>
         Effect.gen(function* () {
           yield* lock === undefined ? permitUnlocked : permitLocked
-          const run = yield* transaction(lock === undefined ? beginChange : `${beginChange}; SELECT ${lock}`)
+          const run = yield* transaction(beginChange, changeLimit, ...(lock === undefined ? [] : [`SELECT ${lock}`]))
           const result = yield* change((statement) => withSqlSpan(run(statement), "postgresql", statement.text))
           yield* run({ text: "COMMIT" })
           return result

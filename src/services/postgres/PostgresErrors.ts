@@ -2,6 +2,7 @@ import { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import { StoreUnavailable } from "../../domain/Errors.js"
 import { DatabaseOpenError } from "../DatabaseOpenError.js"
+import { isRefusedParameter, optionsMessage } from "./Pooler.js"
 
 export const isSqlError = (error: unknown): error is SqlError => error instanceof SqlError
 
@@ -38,10 +39,12 @@ const messageOf = ({ cause }: SqlError): string => {
 const lacksPassword = (error: SqlError): boolean => messageOf(error).includes("password must be a string")
 
 /** One line for the log and for the user who starts nexusd. */
-const errorMessage = (error: SqlError): string =>
-  lacksPassword(error)
-    ? "the server asks for a password, and there is none in the URL, PGPASSWORD or ~/.pgpass"
-    : messageOf(error)
+const errorMessage = (error: SqlError): string => {
+  if (lacksPassword(error))
+    return "the server asks for a password, and there is none in the URL, PGPASSWORD or ~/.pgpass"
+  const message = messageOf(error)
+  return isRefusedParameter(message) && message.includes("options") ? optionsMessage : message
+}
 
 /** Makes any failure a `DatabaseOpenError` that names the server. */
 export const toOpenError =
@@ -53,9 +56,15 @@ export const toOpenError =
           message: `cannot use ${redactedUrl}: ${isSqlError(cause) ? errorMessage(cause) : String(cause)}`
         })
 
+/** PgBouncer gives all its errors the code 08P01. */
+const poolerRefusal =
+  /^(unsupported startup parameter|no such (user|database)|database ".*" does not exist)|statement pooling/
+
 /** Whether a retry can't help: authentication, missing databases and schemas, syntax, privileges, TLS. */
 export const isPermanent = (error: SqlError): boolean =>
-  lacksPassword(error) || /^(28|3D|3F|42|22|0A)|CERT|ERR_TLS|ERR_SSL|UNABLE_TO/.test(codeOf(error))
+  lacksPassword(error) ||
+  poolerRefusal.test(messageOf(error)) ||
+  /^(28|3D|3F|42|22|0A)|CERT|ERR_TLS|ERR_SSL|UNABLE_TO/.test(codeOf(error))
 
 /** A standby, or a database with `default_transaction_read_only`. */
 export const readOnly = "the database is read-only"

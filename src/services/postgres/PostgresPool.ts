@@ -1,6 +1,7 @@
 import * as Redacted from "effect/Redacted"
 import * as Pg from "pg"
 import type { PostgresTarget, SessionAttributes } from "../PostgresUrl.js"
+import { hasSettings, isOwnSession, isRefusedParameter, optionsMessage } from "./Pooler.js"
 import { type Route, routesOf } from "./PostgresRoutes.js"
 
 /**
@@ -33,6 +34,9 @@ export const transferTimeouts: PoolTimeouts = {
   idleTransactionMillis: 600_000
 }
 
+/** A SQLSTATE: a retry can't help. */
+const featureNotSupported = "0A000"
+
 /** Connections for single statements. */
 const maxStatements = 10
 /** How many of them may be in transactions of several statements. */
@@ -40,7 +44,8 @@ export const maxTransactions = 4
 /** Connections for streamed lists; a slow reader holds one. */
 export const maxSnapshots = 4
 
-const sessionConditions: Readonly<Record<Exclude<SessionAttributes, "any">, string>> = {
+const sessionConditions: Readonly<Record<SessionAttributes, string>> = {
+  any: "true",
   "read-write": "current_setting('transaction_read_only') = 'off' AND NOT pg_is_in_recovery()",
   primary: "NOT pg_is_in_recovery()"
 }
@@ -48,12 +53,14 @@ const sessionConditions: Readonly<Record<Exclude<SessionAttributes, "any">, stri
 /**
  * pg's pool with failover. pg itself knows one host and no `target_session_attrs`. A new connection takes the current route;
  * when a route fails, the next one becomes current. Connections over another route close as soon as they are idle, so that
- * nothing is written to a failed server after it returns. Throws if TLS can't be set up.
+ * nothing is written to a failed server after it returns. Each connection is tested for a pooler; once there is one, further
+ * connections take their limits per transaction. Throws if TLS can't be set up.
  */
 export const makePool = (target: PostgresTarget, timeouts: PoolTimeouts) => {
   const routes = routesOf(target)
   const clients = new Set<Client>()
   let current = 0
+  let isPooled = false
 
   const destroyIdle = (matches: (client: Client) => boolean, reason: string) => {
     for (const client of clients) if (client.isIdle && matches(client)) client.destroy(reason)
@@ -75,6 +82,7 @@ export const makePool = (target: PostgresTarget, timeouts: PoolTimeouts) => {
   class Client extends Pg.Client {
     readonly route: Route
     isIdle = false
+    private processId: number | undefined
     private deadline: NodeJS.Timeout | undefined
 
     constructor(config?: Pg.ClientConfig) {
@@ -85,6 +93,10 @@ export const makePool = (target: PostgresTarget, timeouts: PoolTimeouts) => {
       super({
         ...config,
         ...(password !== undefined && { password }),
+        ...(!isPooled && {
+          statement_timeout: timeouts.statementMillis,
+          idle_in_transaction_session_timeout: timeouts.idleTransactionMillis
+        }),
         host: route.host,
         port: route.port,
         ssl: route.ssl
@@ -102,10 +114,26 @@ export const makePool = (target: PostgresTarget, timeouts: PoolTimeouts) => {
       this.connection.stream.once("data", () => {
         hasResponded = true
       })
+      let isRefused = false
       const failed = () => {
-        if (!isConnected) markFailed(route, hasResponded)
+        if (!isConnected && !isRefused) markFailed(route, hasResponded)
       }
-      this.connection.once("error", failed).once("errorMessage", failed).once("end", failed)
+      this.connection
+        .once("error", failed)
+        .once("errorMessage", ({ message }: Error) => {
+          isRefused = isRefusedParameter(message)
+          if (isRefused) isPooled = true
+          failed()
+        })
+        .once("end", failed)
+        .once("backendKeyData", ({ processID }: { readonly processID: number }) => {
+          this.processId = processID
+        })
+    }
+
+    /** SQL condition: no pooler lends this session. */
+    get isOwnSession() {
+      return isOwnSession(this.processId, timeouts.statementMillis)
     }
 
     /** Starts the timeout `answerMillis`. It destroys this connection, and idle ones to the same server. */
@@ -135,13 +163,19 @@ export const makePool = (target: PostgresTarget, timeouts: PoolTimeouts) => {
   types.setTypeParser(Pg.types.builtins.INT8, Number)
   const isClient = (client: Pg.PoolClient): client is Client & Pg.PoolClient => client instanceof Client
 
-  const verifySession = (condition: string) => (client: Pg.PoolClient, done: (error?: Error) => void) => {
-    const route = isClient(client) ? client.route : undefined
-    client.query<{ isMet: boolean }>(`SELECT ${condition} AS "isMet"`).then(
-      ({ rows }) => {
-        if (rows[0]?.isMet) return done()
-        if (route !== undefined) markFailed(route, true)
-        done(new Error(`${route?.host}:${route?.port} is not ${target.sessionAttributes}`))
+  const verify = (client: Pg.PoolClient, done: (error?: Error) => void) => {
+    if (!isClient(client)) return done()
+    const { isOwnSession, route } = client
+    const condition = sessionConditions[target.sessionAttributes]
+    client.query<{ isOwn: boolean; isMet: boolean }>(`SELECT ${isOwnSession} AS "isOwn", ${condition} AS "isMet"`).then(
+      ({ rows: [row] }) => {
+        isPooled ||= row?.isOwn !== true
+        if (isPooled && hasSettings(target.options ?? process.env["PGOPTIONS"])) {
+          return done(Object.assign(new Error(optionsMessage), { code: featureNotSupported }))
+        }
+        if (row?.isMet) return done()
+        markFailed(route, true)
+        done(new Error(`${route.host}:${route.port} is not ${target.sessionAttributes}`))
       },
       (error: Error) => done(error)
     )
@@ -157,11 +191,7 @@ export const makePool = (target: PostgresTarget, timeouts: PoolTimeouts) => {
     application_name: target.applicationName ?? "nexusd",
     max: maxStatements + maxSnapshots,
     connectionTimeoutMillis: timeouts.connectMillis,
-    ...(target.sessionAttributes === "any"
-      ? {}
-      : { verify: verifySession(sessionConditions[target.sessionAttributes]) }),
-    statement_timeout: timeouts.statementMillis,
-    idle_in_transaction_session_timeout: timeouts.idleTransactionMillis,
+    verify,
     keepAlive: true,
     idleTimeoutMillis: 30_000
   })
@@ -178,9 +208,12 @@ export const makePool = (target: PostgresTarget, timeouts: PoolTimeouts) => {
   return {
     pool,
     isClient,
-    routeCount: routes.length,
-    /** The index of the route that the next connection takes. */
-    currentRoute: () => current,
+    /** One of them may be taken twice, since a pooler may refuse the first connection. */
+    routeCount: routes.length + 1,
+    /** Names the route that the next connection takes, and whether it expects a pooler there. */
+    currentRoute: () => `${current} ${isPooled}`,
+    /** Whether a connection was one of a pooler. */
+    isPooled: () => isPooled,
     /** Destroys every connection without waiting for the server. */
     destroyAll: () => {
       for (const client of clients) client.destroy("nexusd stops")
