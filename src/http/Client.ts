@@ -21,6 +21,8 @@ import { makeWatch } from "./VmWatch.js"
 
 type Response = HttpClientResponse.HttpClientResponse
 
+export type { VmChange } from "./VmWatch.js"
+
 /** A response whose body is left to the caller. */
 class Unread extends Data.TaggedError("Unread")<{ readonly response: HttpClientResponse.HttpClientResponse }> {}
 

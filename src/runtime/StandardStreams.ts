@@ -92,13 +92,19 @@ export const writeStdout = (output: Output): Effect.Effect<boolean, OutputFailed
 
 const toText = (lines: ReadonlyArray<string>): string => lines.map((line) => `${escapeText(line)}\n`).join("")
 
-/** Prints a result for people, one line for each element. Control characters, line feeds too, are escaped. */
-export const printLines = (lines: ReadonlyArray<string>): Effect.Effect<void, OutputFailed> =>
-  Effect.asVoid(writeStdout(toText(lines)))
+/**
+ * Prints a result for people, one line for each element; returns whether somebody still reads. Control characters, line
+ * feeds too, are escaped.
+ */
+export const printLines = (lines: ReadonlyArray<string>): Effect.Effect<boolean, OutputFailed> =>
+  writeStdout(toText(lines))
 
-/** Prints a result for programs, as JSON on one line. */
-export const printJson = (value: unknown): Effect.Effect<void, OutputFailed> =>
-  Effect.asVoid(writeStdout(`${toSafeJson(value)}\n`))
+/** Prints results for programs, as JSON on one line each; returns whether somebody still reads. */
+export const printJsonLines = (values: ReadonlyArray<unknown>): Effect.Effect<boolean, OutputFailed> =>
+  writeStdout(values.map((value) => `${toSafeJson(value)}\n`).join(""))
+
+/** Prints a result for programs, as JSON on one line; returns whether somebody still reads. */
+export const printJson = (value: unknown): Effect.Effect<boolean, OutputFailed> => printJsonLines([value])
 
 /** Whether stdout is a terminal. */
 export const isTerminal = (): boolean => isatty(descriptors.stdout)

@@ -229,6 +229,7 @@ Created:    2026-02-18 14:30:06 UTC
       ["vm logs web", "vm logs"],
       ["vm wait web --state running", "vm wait"],
       ["vm update web --vcpu 2", "vm update"],
+      ["vm list --watch --role work", "vm list --watch"],
       ["vm create new --start", "vm create --start"]
     ] as const) {
       expect(await nexusctl(line), line).toMatchObject({

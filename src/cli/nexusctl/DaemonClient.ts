@@ -38,6 +38,8 @@ interface CallOptions {
 /** Calls to the daemon that the settings name. */
 export interface DaemonClient {
   readonly address: Address
+  /** The global option `--timeout`, or its default. */
+  readonly timeoutSeconds: number
   /** Makes a call. An error becomes the failure of the command. */
   readonly call: <A>(
     attempt: Attempt,
@@ -101,6 +103,7 @@ const makeClient = (flags: Flags, settings: DaemonSettings): Effect.Effect<Daemo
       })
     return {
       address,
+      timeoutSeconds: flags.timeout ?? defaultSilenceSeconds,
       attempt,
       call: (what, request, options) =>
         Effect.suspend(() => {

@@ -1,22 +1,24 @@
 import * as Command from "@effect/cli/Command"
 import * as Options from "@effect/cli/Options"
+import * as Chunk from "effect/Chunk"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import * as Stream from "effect/Stream"
 import { boundedInt } from "../../domain/Schemas.js"
-import { CreateVm, cidRange, createDefaults, VcpuCount, type Vm, VmName, VmRole, VmState } from "../../domain/Vm.js"
-import { NamePrefix, type VmCursor, type VmFilter } from "../../domain/VmQuery.js"
+import { CreateVm, cidRange, createDefaults, VcpuCount, VmName, VmRole, VmState } from "../../domain/Vm.js"
+import { matchesFilter, NamePrefix, type VmFilter } from "../../domain/VmQuery.js"
 import type { NexusClient } from "../../http/Client.js"
 import { ExitCode } from "../../runtime/ExitCode.js"
 import { printLines } from "../../runtime/StandardStreams.js"
 import { schemaArgument, schemaOption } from "../runner/SchemaOption.js"
-import { CommandFailed, tooOld } from "./CommandFailure.js"
+import { CommandFailed, tooOld, usageError } from "./CommandFailure.js"
 import { DaemonClient } from "./DaemonClient.js"
 import { memoryOption } from "./MemoryOption.js"
-import { nextPage } from "./NextPage.js"
 import { vmDetails } from "./Output.js"
 import { forEachVm, namesOrIds } from "./SeveralVms.js"
 import { startSilenceSeconds } from "./SilenceLimits.js"
 import { configJson, configOptions, firstConfigOption } from "./VmConfigOptions.js"
+import { watchVms } from "./VmListWatch.js"
 import { printVms, vmOutput, vmPrinter } from "./VmOutput.js"
 import { pidText } from "./VmRunCommands.js"
 
@@ -94,28 +96,15 @@ const Limit = boundedInt(1, cidRange.max - cidRange.min + 1, "The most records t
 /** The most records that the API sends as one page. */
 const pageLimit = 1000
 
-/** The records that match: a daemon that does not know `name_prefix` sends others too. */
-const matching = (vms: ReadonlyArray<Vm>, { name_prefix }: VmFilter) =>
-  name_prefix === undefined ? vms : vms.filter(({ name }) => name.startsWith(name_prefix))
-
+/** All records that match. A daemon that does not know `name_prefix` sends others too. */
 const all = (client: NexusClient["Type"], filter: VmFilter) =>
-  Effect.map(client.vms.list({ urlParams: filter }), (vms) => matching(vms, filter))
+  Effect.map(client.vms.list({ urlParams: filter }), (vms) => vms.filter(matchesFilter(filter)))
 
 /** The `limit` newest records, page by page. A daemon that does not know `limit` sends all of them as one page. */
 const newest = (client: NexusClient["Type"], filter: VmFilter, limit: number) =>
-  Effect.gen(function* () {
-    const found: Array<Vm> = []
-    let cursor: VmCursor | undefined
-    do {
-      const [page, response] = yield* client.vms.list({
-        urlParams: { ...filter, limit: Math.min(limit - found.length, pageLimit), ...(cursor && { cursor }) },
-        withResponse: true
-      })
-      for (const vm of matching(page, filter)) found.push(vm)
-      cursor = page.length === 0 ? undefined : yield* nextPage(response)
-    } while (cursor !== undefined && found.length < limit)
-    return found.slice(0, limit)
-  })
+  client
+    .listStream(filter, Math.min(limit, pageLimit))
+    .pipe(Stream.take(limit), Stream.runCollect, Effect.map(Chunk.toReadonlyArray))
 
 export const listCommand = Command.make(
   "list",
@@ -124,16 +113,25 @@ export const listCommand = Command.make(
     state: Options.optional(schemaOption("state", stateWords, VmState)),
     limit: Options.optional(schemaOption("limit", "N", Limit)),
     prefix: Options.optional(schemaOption("prefix", "P", NamePrefix)),
+    isWatched: Options.boolean("watch").pipe(
+      Options.withAlias("w"),
+      Options.withDescription("Print the records, and then each change until interrupted")
+    ),
     output: vmOutput
   },
-  ({ limit, output, prefix, role, state }) =>
+  ({ isWatched, limit, output, prefix, role, state }) =>
     Effect.gen(function* () {
-      const { call } = yield* DaemonClient
       const filter = {
         ...(Option.isSome(role) ? { role: role.value } : {}),
         ...(Option.isSome(state) ? { state: state.value } : {}),
         ...(Option.isSome(prefix) ? { name_prefix: prefix.value } : {})
       }
+      if (isWatched) {
+        return Option.isSome(limit)
+          ? yield* usageError("--limit and --watch exclude each other", "See: nexusctl vm list --help")
+          : yield* watchVms(filter, output)
+      }
+      const { call } = yield* DaemonClient
       const vms = yield* call({ action: "cannot list VMs" }, (client) =>
         Option.isSome(limit) ? newest(client, filter, limit.value) : all(client, filter)
       )

@@ -27,13 +27,14 @@ export interface VmOutput {
 const isVmName = Schema.is(VmName)
 
 /** The id of a record whose name could not be given here: such a name may be several words to `xargs`, or an option. */
-const nameLine = ({ id, name }: Vm): string => (isVmName(name) ? name : id)
+export const nameLine = ({ id, name }: Vm): string => (isVmName(name) ? name : id)
 
 const table = (vms: ReadonlyArray<Vm>, format: "text" | "wide", hasHeader: boolean) =>
   vmTable(vms, { hasHeader, isWide: format === "wide", width: terminalWidth() })
 
-const printYaml = (value: unknown, before = "") =>
-  Effect.flatMap(toYaml(value), (text) => Effect.asVoid(writeStdout(before + text)))
+/** Prints a YAML document; returns whether somebody still reads. */
+export const printYaml = (value: unknown, before = "") =>
+  Effect.flatMap(toYaml(value), (text) => writeStdout(before + text))
 
 /** Prints a list of records. */
 export const printVms = (

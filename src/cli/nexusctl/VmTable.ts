@@ -69,27 +69,51 @@ const fitWidths = (
   return widths
 }
 
-/**
- * A header and a line for each VM. A column is as wide as its widest cell, and at least as wide as in the step 4 plan of
- * WorkFort Nexus, unless the terminal is narrower.
- */
-export const vmTable = (vms: ReadonlyArray<Vm>, options: TableOptions = {}): ReadonlyArray<string> => {
-  const { hasHeader = true, isWide = false, now = Math.floor(Date.now() / 1000), width } = options
-  const shown = isWide ? wideColumns : columns
-  const rows = vms.map((vm) => shown.map(([, , cell]) => escapeText(cell(vm, now))))
-  if (hasHeader) rows.unshift(shown.map(([title]) => title))
-  const contents = shown.map((_, index) =>
-    rows.reduce((widest, row) => Math.max(widest, displayWidth(row[index] ?? "")), 0)
-  )
-  const padded = shown.map(([, least], index) => Math.max(least, contents[index] ?? 0))
-  const widths = width === undefined ? padded : fitWidths(padded, contents, width - (shown.length - 1))
-  const toCell = (cell: string, index: number) => {
-    const columnWidth = widths[index] ?? 0
-    const text = width === undefined ? cell : truncateToWidth(cell, columnWidth)
-    return text + " ".repeat(columnWidth - displayWidth(text))
-  }
-  return rows.map((row) => {
-    const line = row.map(toCell).join(" ").trimEnd()
-    return width === undefined ? line : truncateToWidth(line, width).trimEnd()
-  })
+/** A line of the table. */
+export interface VmRow {
+  readonly vm: Vm
+  /** Stands behind the columns. */
+  readonly note?: string
 }
+
+/**
+ * Makes a function that lays out one part of a table after the other. A column is as wide as its widest cell so far, and
+ * at least as wide as in the step 4 plan of WorkFort Nexus, unless the terminal is narrower.
+ */
+export const makeVmTable = ({ isWide = false, width }: Omit<TableOptions, "hasHeader" | "now"> = {}) => {
+  const shown = isWide ? wideColumns : columns
+  const least = shown.map(([, width]) => width)
+  const widest = shown.map(() => 0)
+  return (rows: ReadonlyArray<VmRow>, { hasHeader = true, now = Math.floor(Date.now() / 1000) }: TableOptions = {}) => {
+    const hasNotes = rows.some(({ note }) => note !== undefined)
+    const cells = rows.map(({ vm }) => shown.map(([, , cell]) => escapeText(cell(vm, now))))
+    const notes = rows.map(({ note = "" }) => escapeText(note))
+    if (hasHeader) {
+      cells.unshift(shown.map(([title]) => title))
+      notes.unshift("")
+    }
+    for (const line of cells) {
+      for (const [index, cell] of line.entries()) widest[index] = Math.max(widest[index] ?? 0, displayWidth(cell))
+    }
+    const noteWidths = hasNotes ? [Math.max(...notes.map(displayWidth))] : []
+    const contents = [...widest, ...noteWidths]
+    const padded = [...least.map((width, index) => Math.max(width, widest[index] ?? 0)), ...noteWidths]
+    const widths = width === undefined ? padded : fitWidths(padded, contents, width - (padded.length - 1))
+    const toCell = (cell: string, index: number) => {
+      const columnWidth = widths[index] ?? 0
+      const text = width === undefined ? cell : truncateToWidth(cell, columnWidth)
+      return text + " ".repeat(columnWidth - displayWidth(text))
+    }
+    return cells.map((line, row) => {
+      const text = [...line, ...(hasNotes ? [notes[row] ?? ""] : [])].map(toCell).join(" ").trimEnd()
+      return width === undefined ? text : truncateToWidth(text, width).trimEnd()
+    })
+  }
+}
+
+/** A header and a line for each VM. */
+export const vmTable = (vms: ReadonlyArray<Vm>, options: TableOptions = {}): ReadonlyArray<string> =>
+  makeVmTable(options)(
+    vms.map((vm) => ({ vm })),
+    options
+  )

@@ -88,7 +88,7 @@ export const uninstallCommand = Command.make("uninstall", {}, () =>
   Effect.gen(function* () {
     const path = unitPath()
     const found = yield* present(path)
-    if (found === undefined) return yield* printLines([`${path} is not there: nothing to remove`])
+    if (found === undefined) return yield* Effect.asVoid(printLines([`${path} is not there: nothing to remove`]))
     if (!isInstalledText(found)) {
       return yield* new UnitError({
         message: `${path} was not written by nexusd install, or was changed since: remove it by hand`
