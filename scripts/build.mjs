@@ -59,7 +59,7 @@ const lazyModules = {
   "src/cli/nexusctl/mcp/McpServer.ts": "mcp.cjs",
   "src/http/handlers/DocsPage.ts": "docs-page.cjs",
   "src/runtime/PrometheusExporter.ts": "prometheus-exporter.cjs",
-  "src/runtime/Tracing.ts": "tracing.cjs"
+  "src/runtime/Otlp.ts": "otlp.cjs"
 }
 
 /** @type {import("esbuild").Plugin} */

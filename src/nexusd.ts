@@ -20,7 +20,7 @@ import { checkAddress } from "./http/server/Listener.js"
 import { ExitCode } from "./runtime/ExitCode.js"
 import { limitYoungGeneration } from "./runtime/Heap.js"
 import { logging } from "./runtime/Logging.js"
-import { tracesEndpoint } from "./runtime/TracesEndpoint.js"
+import { type OtlpEndpoints, otlpEndpoints } from "./runtime/OtlpEndpoints.js"
 import type { Config } from "./services/Config.js"
 import type { DatabaseOpenError } from "./services/DatabaseOpenError.js"
 import { type DatabaseTarget, formatTarget } from "./services/DatabaseTarget.js"
@@ -45,14 +45,14 @@ const levels = {
   error: LogLevel.Error
 } as const
 
-/** Sends spans where the environment says, and loads what that takes only then. */
-const tracing = (endpoint: string | undefined) =>
-  endpoint === undefined
+/** Sends spans and log entries where the environment says, and loads what that takes only then. */
+const otlp = (endpoints: OtlpEndpoints) =>
+  endpoints.traces === undefined && endpoints.logs === undefined
     ? Layer.empty
     : Layer.unwrapEffect(
         Effect.map(
-          Effect.promise(() => import("./runtime/Tracing.js")),
-          ({ layer }) => layer(endpoint)
+          Effect.promise(() => import("./runtime/Otlp.js")),
+          ({ layer }) => layer(endpoints)
         )
       )
 
@@ -77,8 +77,8 @@ const lifecycle = (config: Config) =>
 /**
  * The daemon as a layer: the store opens, VMs are adopted, the server listens. It stops in the reverse order, and VMs run on.
  */
-const daemon = (config: Config, traces = tracesEndpoint()) => {
-  const server = Server.layer({ ...config, address: config.listen, isTraced: traces !== undefined }).pipe(
+const daemon = (config: Config, endpoints = otlpEndpoints()) => {
+  const server = Server.layer({ ...config, address: config.listen, isTraced: endpoints.traces !== undefined }).pipe(
     Layer.provide(lifecycle(config)),
     Layer.provide(storeOf(config.database))
   )
@@ -90,7 +90,7 @@ const daemon = (config: Config, traces = tracesEndpoint()) => {
       limitYoungGeneration()
     })
   )
-  const launched = Layer.launch(started.pipe(Layer.provide(server), Layer.provide(tracing(traces))))
+  const launched = Layer.launch(started.pipe(Layer.provide(server), Layer.provide(otlp(endpoints))))
   return Effect.zipRight(checkAddress(config.listen), launched).pipe(
     Effect.onInterrupt(() => Effect.logInfo("nexusd stopped")),
     Logger.withMinimumLogLevel(levels[config.logLevel]),

@@ -1,8 +1,10 @@
+import { appendFileSync } from "node:fs"
 import { createServer } from "node:http"
+import { join } from "node:path"
 import { describe, expect, it } from "vitest"
 import { type DaemonOptions, startDaemon } from "../support/Daemon.js"
 import { type AtEnd, makeHome } from "../support/Home.js"
-import { call } from "../support/HttpJson.js"
+import { call, sendRequest } from "../support/HttpJson.js"
 import { listen } from "../support/LocalServer.js"
 import { hasPostgres, needsPostgres, Server } from "../support/PostgresCluster.js"
 import { createVm } from "../support/VmCalls.js"
@@ -19,14 +21,25 @@ interface Span {
   }>
 }
 
+interface LogRecord extends Pick<Span, "attributes"> {
+  readonly severityText: string
+  readonly body: { readonly stringValue?: string }
+  readonly traceId?: string
+  readonly spanId?: string
+}
+
 interface Export {
-  readonly resourceSpans: ReadonlyArray<{
+  readonly resourceSpans?: ReadonlyArray<{
     readonly resource: { readonly attributes: Span["attributes"] }
     readonly scopeSpans: ReadonlyArray<{ readonly spans: ReadonlyArray<Span> }>
   }>
+  readonly resourceLogs?: ReadonlyArray<{
+    readonly resource: { readonly attributes: Span["attributes"] }
+    readonly scopeLogs: ReadonlyArray<{ readonly logRecords: ReadonlyArray<LogRecord> }>
+  }>
 }
 
-/** A collector of OpenTelemetry's, as much of one as takes spans over HTTP. */
+/** A collector of OpenTelemetry's, as much of one as takes spans and log entries over HTTP. */
 const startCollector = async (atEnd: AtEnd) => {
   const received: Array<{ readonly path: string | undefined; readonly body: Export }> = []
   const server = createServer(async (request, response) => {
@@ -35,9 +48,16 @@ const startCollector = async (atEnd: AtEnd) => {
     response.end("{}")
   })
   const { address } = await listen(server, atEnd)
-  const spans = () =>
-    received.flatMap(({ body }) => body.resourceSpans.flatMap(({ scopeSpans }) => scopeSpans.flatMap((s) => s.spans)))
-  return { url: `http://${address}`, received, spans }
+  const resourceSpans = () => received.flatMap(({ body }) => body.resourceSpans ?? [])
+  const resourceLogs = () => received.flatMap(({ body }) => body.resourceLogs ?? [])
+  return {
+    url: `http://${address}`,
+    received,
+    resourceSpans,
+    resourceLogs,
+    spans: () => resourceSpans().flatMap(({ scopeSpans }) => scopeSpans.flatMap(({ spans }) => spans)),
+    logs: () => resourceLogs().flatMap(({ scopeLogs }) => scopeLogs.flatMap(({ logRecords }) => logRecords))
+  }
 }
 
 const valueOf = ({ attributes }: { readonly attributes: Span["attributes"] }, name: string) => {
@@ -60,7 +80,7 @@ describe.concurrent("tracing", () => {
     expect(code).toBe(0)
 
     expect(collector.received.map(({ path }) => path)).toContain("/v1/traces")
-    const resource = collector.received[0]?.body.resourceSpans[0]?.resource
+    const resource = collector.resourceSpans()[0]?.resource
     expect(resource && valueOf(resource, "service.name")).toBe("nexusd")
     const seen = collector
       .spans()
@@ -123,9 +143,47 @@ describe.concurrent("tracing", () => {
     })
   })
 
+  it("sends log entries too, with the ids of the request, its trace and its span", async ({ onTestFinished }) => {
+    const collector = await startCollector(onTestFinished)
+    const home = makeHome(onTestFinished)
+    const daemon = await startDaemon(home, { env: { OTEL_EXPORTER_OTLP_ENDPOINT: collector.url } })
+    await createVm(daemon, "web")
+    // A file that is not a whole number of pages counts as damaged.
+    appendFileSync(join(home.path, "state/nexus/nexus.db"), "x")
+    const traceId = "0af7651916cd43dd8448eb211c80319c"
+    const { headers, status } = await sendRequest(daemon, "GET", "/v1/vms/web", {
+      headers: { traceparent: `00-${traceId}-b7ad6b7169203331-01` }
+    })
+    expect(status).toBe(503)
+    await daemon.stop()
+
+    const resource = collector.resourceLogs()[0]?.resource
+    expect(resource && valueOf(resource, "service.name")).toBe("nexusd")
+    const entries = collector.logs().map(({ body, severityText }) => `${severityText} ${body.stringValue}`)
+    expect(entries).toContainEqual(expect.stringMatching(/^INFO nexusd .* listening on http/))
+    const damage = collector.logs().find(({ body }) => body.stringValue?.includes("was cut short"))
+    expect(damage).toMatchObject({ severityText: "ERROR", traceId })
+    expect(damage && valueOf(damage, "request_id")).toBe(headers["x-request-id"])
+    const span = collector.spans().find(({ spanId }) => spanId === damage?.spanId)
+    expect(span).toMatchObject({ name: "VmStore.get", traceId })
+    // Stderr has the same.
+    expect(daemon.said.stderr).toContain("was cut short")
+  })
+
+  it("sends what the environment names an endpoint for alone", async ({ onTestFinished }) => {
+    const collector = await startCollector(onTestFinished)
+    const daemon = await startDaemon(makeHome(onTestFinished), {
+      env: { OTEL_EXPORTER_OTLP_LOGS_ENDPOINT: `${collector.url}/logs` }
+    })
+    await createVm(daemon, "web")
+    await daemon.stop()
+    expect(new Set(collector.received.map(({ path }) => path))).toEqual(new Set(["/logs"]))
+    expect(collector.spans()).toEqual([])
+  })
+
   it("serves and stops as usual without a collector", async ({ onTestFinished }) => {
     const daemon = await startDaemon(makeHome(onTestFinished), {
-      env: { OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: "http://127.0.0.1:1/v1/traces" }
+      env: { OTEL_EXPORTER_OTLP_ENDPOINT: "http://127.0.0.1:1" }
     })
     await createVm(daemon, "web")
     expect((await daemon.stop()).code).toBe(0)
