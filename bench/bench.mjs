@@ -21,6 +21,7 @@ import { measureMemory } from "./measure-memory.mjs"
 import { measurePages } from "./measure-pages.mjs"
 import { measurePostgres } from "./measure-postgres.mjs"
 import { measurePostgresGrowth } from "./measure-postgres-growth.mjs"
+import { measureScrape } from "./measure-scrape.mjs"
 import { measureSmallLists } from "./measure-small-lists.mjs"
 import { measureStart } from "./measure-start.mjs"
 import { hasFirecracker, measureVms } from "./measure-vms.mjs"
@@ -75,6 +76,7 @@ const onSqlite = flags.postgres
       measurePages,
       measureList,
       measureLongList,
+      measureScrape,
       measureEvents
     ]
 for (const measure of onSqlite) rows.push(...(await timed(measure.name, measure(scale, generator))))

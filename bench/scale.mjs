@@ -19,6 +19,7 @@ const full = {
     ]
   },
   longList: { rounds: 5, lists: 3 },
+  scrape: { rounds: 15 },
   events: { subscribers: 1_000, seconds: 8 },
   growth: { rounds: 7, warm: 4_000, burst: 640, sizes: [100, 1_000, 10_000, 100_000], charted: true },
   vms: {
@@ -47,6 +48,7 @@ const quick = {
   pages: { rounds: 3, millis: 200, warm: 300 },
   list: { sizes: [{ records: 10_000, rounds: 4, warm: 2, count: 3 }] },
   longList: { rounds: 1, lists: 1 },
+  scrape: { rounds: 3 },
   events: { subscribers: 1_000, seconds: 2 },
   growth: { rounds: 3, warm: 1_000, burst: 320, sizes: [100, 100_000], charted: false },
   vms: {
