@@ -3,6 +3,7 @@ import { constants as osConstants } from "node:os"
 import { isatty } from "node:tty"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
+import { coloured, isCapableTerminal, isColoured } from "./Colour.js"
 import { ExitCode } from "./ExitCode.js"
 import { systemErrorMessage } from "./SystemError.js"
 import { escapeText, toSafeJson } from "./TerminalText.js"
@@ -68,9 +69,39 @@ const writerOf = (name: Name) => {
   return writers[name]
 }
 
+/** Carriage return and EL (ECMA-48, 8.3.41): the next output begins on an empty line. */
+const clearLine = "\r\u001b[K"
+let status: string | undefined
+
+const writeStatus = (text: string): void => writerOf("stderr")(text, () => {})
+
+/** Removes the status line from the terminal. */
+export const clearStatus = (): void => {
+  if (status !== undefined) writeStatus(clearLine)
+  status = undefined
+}
+
+/** Shows a line on stderr, which is a terminal, below all other output. It is cut to the terminal's width. */
+export const showStatus = (text: string): void => {
+  status = escapeText(text).slice(0, (process.stderr.columns || 80) - 1)
+  writeStatus(clearLine + status)
+}
+
+/** Writes above the status line, if one is shown. Writes to terminals are synchronous (nodejs.org/api/process.html). */
+const aboveStatus = (write: () => void): void => {
+  if (status !== undefined) writeStatus(clearLine)
+  write()
+  if (status !== undefined) writeStatus(status)
+}
+
+/** Whether people see a status line: stdout and stderr are terminals that take escape sequences. */
+export const isStatusVisible = (): boolean => Object.values(descriptors).every(isCapableTerminal)
+
 /** Writes text or bytes. Completes when the reader or the file has it, so that the process may exit. */
 const write = (name: Name, output: Output): Effect.Effect<void, NodeJS.ErrnoException> =>
-  Effect.async((resume) => writerOf(name)(output, (error) => resume(error ? Effect.fail(error) : Effect.void)))
+  Effect.async((resume) =>
+    aboveStatus(() => writerOf(name)(output, (error) => resume(error ? Effect.fail(error) : Effect.void)))
+  )
 
 /** The reader has closed the pipe or socket, as `head` does. Later writes find the stream destroyed. */
 const isReaderGone = ({ code }: NodeJS.ErrnoException): boolean =>
@@ -90,14 +121,24 @@ export const writeStdout = (output: Output): Effect.Effect<boolean, OutputFailed
     )
   )
 
-const toText = (lines: ReadonlyArray<string>): string => lines.map((line) => `${escapeText(line)}\n`).join("")
+/** Adds colours to a line without unsafe characters. */
+export type LineStyle = (line: string) => string
+
+const toText = (lines: ReadonlyArray<string>, style?: LineStyle): string =>
+  lines.map((line) => `${style ? style(escapeText(line)) : escapeText(line)}\n`).join("")
+
+/** The lines as text; styled if what goes to the stream is coloured. */
+const styledText = (name: Name, lines: ReadonlyArray<string>, style: LineStyle | undefined) =>
+  style === undefined
+    ? Effect.succeed(toText(lines))
+    : Effect.map(isColoured(descriptors[name]), (coloured) => toText(lines, coloured ? style : undefined))
 
 /**
  * Prints a result for people, one line for each element; returns whether somebody still reads. Control characters, line
  * feeds too, are escaped.
  */
-export const printLines = (lines: ReadonlyArray<string>): Effect.Effect<boolean, OutputFailed> =>
-  writeStdout(toText(lines))
+export const printLines = (lines: ReadonlyArray<string>, style?: LineStyle): Effect.Effect<boolean, OutputFailed> =>
+  Effect.flatMap(styledText("stdout", lines, style), writeStdout)
 
 /** Prints results for programs, as JSON on one line each; returns whether somebody still reads. */
 export const printJsonLines = (values: ReadonlyArray<unknown>): Effect.Effect<boolean, OutputFailed> =>
@@ -105,6 +146,9 @@ export const printJsonLines = (values: ReadonlyArray<unknown>): Effect.Effect<bo
 
 /** Prints a result for programs, as JSON on one line; returns whether somebody still reads. */
 export const printJson = (value: unknown): Effect.Effect<boolean, OutputFailed> => printJsonLines([value])
+
+/** Whether what is printed on stdout is coloured. */
+export const isStdoutColoured = Effect.suspend(() => isColoured(descriptors.stdout))
 
 /** Whether stdout is a terminal. */
 export const isTerminal = (): boolean => isatty(descriptors.stdout)
@@ -116,12 +160,16 @@ export const terminalWidth = (): number | undefined => (isTerminal() && process.
 export const printErrorJson = (value: unknown): Effect.Effect<void> =>
   Effect.ignore(write("stderr", `${toSafeJson(value)}\n`))
 
+const errorStyle: LineStyle = (line) => line.replace(/^Error:/, (word) => coloured("red", word))
+
 /** Prints an error, one line for each element. Never fails: a failure could not be reported anywhere. */
 export const printErrorLines = (lines: ReadonlyArray<string>): Effect.Effect<void> =>
-  Effect.ignore(write("stderr", toText(lines)))
+  Effect.flatMap(styledText("stderr", lines, errorStyle), (text) => Effect.ignore(write("stderr", text)))
 
 /** Writes to stderr without waiting and ignores errors, for logs and progress. The caller escapes the text. */
-export const writeStderr = (text: string): void => writerOf("stderr")(text, () => {})
+export const writeStderr = (text: string): void => {
+  aboveStatus(() => writerOf("stderr")(text, () => {}))
+}
 
 /** Waits until everything written to stderr was read, for one second at most. */
 export const flushStderr: Effect.Effect<void> = Effect.suspend(() =>

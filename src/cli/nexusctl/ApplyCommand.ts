@@ -8,6 +8,7 @@ import { type Vm, VmRole } from "../../domain/Vm.js"
 import { NexusClient } from "../../http/Client.js"
 import { ExitCode } from "../../runtime/ExitCode.js"
 import { printLines } from "../../runtime/StandardStreams.js"
+import { terminalProgress } from "../runner/Progress.js"
 import { schemaOption } from "../runner/SchemaOption.js"
 import { CommandFailed, usageError } from "./CommandFailure.js"
 import { DaemonClient } from "./DaemonClient.js"
@@ -50,6 +51,19 @@ const applyEntry = (entry: VmEntry, listed: Vm | undefined, isDryRun: boolean) =
     )
     return present === undefined ? "created" : "updated"
   })
+
+/** Shows on a terminal how many of `total` steps were taken. */
+const withProgress = <A, E, R>(
+  activity: string,
+  total: number,
+  use: (step: Effect.Effect<void>) => Effect.Effect<A, E, R>
+) =>
+  Effect.scoped(
+    Effect.flatMap(terminalProgress, (progress) => {
+      let done = 0
+      return use(Effect.suspend(() => progress(activity, ++done, total)))
+    })
+  )
 
 const deleteVm = ({ id, name, state }: Vm, isDryRun: boolean) =>
   Effect.flatMap(DaemonClient, ({ call }) => {
@@ -110,20 +124,24 @@ export const applyCommand = Command.make(
       }
       const report = (name: string, outcome: string) =>
         printLines([`VM "${name}" ${outcome}${isDryRun ? " (dry run)" : ""}`])
-      yield* forEachVm(
-        entries,
-        (entry) => applyEntry(entry, present.get(entry.name), isDryRun),
-        (outcome, index) => report(entries[index]?.name ?? "", outcome)
+      yield* withProgress("Applied", entries.length, (step) =>
+        forEachVm(
+          entries,
+          (entry) => Effect.ensuring(applyEntry(entry, present.get(entry.name), isDryRun), step),
+          (outcome, index) => report(entries[index]?.name ?? "", outcome)
+        )
       )
       if (!isPruning) return
       const kept = new Set(entries.map(({ name }) => name))
       const doomed = listed.filter(
         (vm) => !kept.has(vm.name) && Option.match(role, { onNone: () => true, onSome: (role) => role === vm.role })
       )
-      yield* forEachVm(
-        doomed,
-        (vm) => deleteVm(vm, isDryRun),
-        (_, index) => report(doomed[index]?.name ?? "", "deleted")
+      yield* withProgress("Deleted", doomed.length, (step) =>
+        forEachVm(
+          doomed,
+          (vm) => Effect.ensuring(deleteVm(vm, isDryRun), step),
+          (_, index) => report(doomed[index]?.name ?? "", "deleted")
+        )
       )
     })
 ).pipe(

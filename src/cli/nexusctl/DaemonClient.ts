@@ -21,6 +21,7 @@ import {
   tokenOf
 } from "./Settings.js"
 import { silenceAgent } from "./SilenceAgent.js"
+import * as Spinner from "./Spinner.js"
 
 export const SilenceSeconds = boundedInt(1, 3600, "Seconds without a byte after which the daemon counts as unreachable")
 
@@ -92,6 +93,7 @@ const makeClient = (flags: Flags, settings: DaemonSettings): Effect.Effect<Daemo
           Layer.provide(options.isNewRoute ? MissingRoute.layer : Layer.empty),
           Layer.provide(RequestId.layer(options.onServerError ?? (() => {}))),
           Layer.provide(AnswerBody.layer(flags.maxAnswerBytes ?? AnswerBody.maxAnswerBytes)),
+          Layer.provide(Spinner.layer(address)),
           Layer.provide(flags.isVerbose ? CallTrace.layer(address) : Layer.empty),
           Layer.provide(NodeHttpClient.layerWithoutAgent),
           Layer.provide(silenceAgent(address, seconds, onSilence))

@@ -1,5 +1,6 @@
 import * as Command from "@effect/cli/Command"
 import * as Effect from "effect/Effect"
+import { coloured } from "../../runtime/Colour.js"
 import { ExitCode } from "../../runtime/ExitCode.js"
 import { CommandFailed } from "./CommandFailure.js"
 import { type Check, doctorChecks } from "./DoctorChecks.js"
@@ -13,11 +14,16 @@ const lines = (checks: ReadonlyArray<Check>): ReadonlyArray<string> => {
   ])
 }
 
+const colours = { ok: "green", warning: "yellow", problem: "red" } as const
+
+const statusStyle = (line: string): string =>
+  line.replace(/^(ok|warning|problem)\b/, (word, status: keyof typeof colours) => coloured(colours[status], word))
+
 /** `nexusctl doctor` */
 export const doctorCommand = Command.make("doctor", { output: outputOption }, ({ output }) =>
   Effect.gen(function* () {
     const checks = yield* doctorChecks
-    yield* print(output, { checks }, ({ checks }) => lines(checks))
+    yield* print(output, { checks }, ({ checks }) => lines(checks), statusStyle)
     const problems = checks.filter(({ status }) => status === "problem")
     if (problems.length > 0) {
       return yield* new CommandFailed({

@@ -3,7 +3,7 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { literals } from "../../domain/Schemas.js"
 import type { Vm } from "../../domain/Vm.js"
-import { printJson, printLines } from "../../runtime/StandardStreams.js"
+import { type LineStyle, printJson, printLines } from "../../runtime/StandardStreams.js"
 import { schemaOption } from "../runner/SchemaOption.js"
 
 const Output = literals(["text", "json"], "text, or json: what the API sent, on one line")
@@ -11,8 +11,8 @@ type Output = typeof Output.Type
 export const outputOption = schemaOption("output", "text | json", Output, "text").pipe(Options.withAlias("o"))
 
 /** Prints a result as JSON or as lines of text. */
-export const print = <A>(output: Output, value: A, toLines: (value: A) => ReadonlyArray<string>) =>
-  output === "json" ? printJson(value) : printLines(toLines(value))
+export const print = <A>(output: Output, value: A, toLines: (value: A) => ReadonlyArray<string>, style?: LineStyle) =>
+  output === "json" ? printJson(value) : printLines(toLines(value), style)
 
 /** `2026-02-18 14:30:06 UTC`. */
 const formatTime = (seconds: number): string => {

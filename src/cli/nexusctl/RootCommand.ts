@@ -1,6 +1,8 @@
 import * as Command from "@effect/cli/Command"
 import * as Options from "@effect/cli/Options"
 import { Address, defaultAddress, formatAddress } from "../../domain/Address.js"
+import { literals } from "../../domain/Schemas.js"
+import { colourModes } from "../../runtime/Colour.js"
 import { withAliases, withSubcommands } from "../runner/CommandTree.js"
 import { schemaOption } from "../runner/SchemaOption.js"
 import { applyCommand } from "./ApplyCommand.js"
@@ -59,6 +61,12 @@ export const nexusctl = Command.make("nexusctl", {
       undefined,
       `NEXUS_DAEMON, else the settings, else ${formatAddress(defaultAddress)}`
     )
+  ),
+  color: schemaOption(
+    "color",
+    colourModes.join(" | "),
+    literals(colourModes, "Colours for states and errors; auto: on a terminal, without NO_COLOR"),
+    "auto"
   ),
   verbose: Options.boolean("verbose").pipe(
     Options.withDescription("Show each call on stderr: as a line of curl, then its status, time and request id")

@@ -6,6 +6,7 @@ import type { Vm } from "../../domain/Vm.js"
 import type { VmFilter } from "../../domain/VmQuery.js"
 import type { VmChange } from "../../http/Client.js"
 import {
+  isStdoutColoured,
   type OutputFailed,
   printErrorJson,
   printErrorLines,
@@ -15,7 +16,7 @@ import {
 } from "../../runtime/StandardStreams.js"
 import type { CommandFailed } from "./CommandFailure.js"
 import { DaemonClient } from "./DaemonClient.js"
-import { nameLine, printYaml, type VmOutput } from "./VmOutput.js"
+import { nameLine, printTableLines, printYaml, type VmOutput } from "./VmOutput.js"
 import { makeVmTable, type VmRow } from "./VmTable.js"
 
 type Report = Exclude<VmChange, { readonly event: "listed" }> | { readonly event: "listed"; readonly vm: Vm }
@@ -40,7 +41,7 @@ const toObject = ({ event, vm }: Report) => ({ event, vm })
 type Print = (change: VmChange) => Effect.Effect<boolean, OutputFailed>
 
 /** Prints the table, and then a line for each change; returns whether somebody still reads. */
-const makePrinter = ({ format, isHeaderless }: VmOutput): Print => {
+const makePrinter = ({ format, isHeaderless }: VmOutput, isColoured: boolean): Print => {
   switch (format) {
     case "json":
       return (change) => printJsonLines(reportsOf(change).map(toObject))
@@ -52,9 +53,9 @@ const makePrinter = ({ format, isHeaderless }: VmOutput): Print => {
     case "name":
       return (change) => printLines(reportsOf(change).map(({ vm }) => nameLine(vm)))
     default: {
-      const table = makeVmTable({ isWide: format === "wide", width: terminalWidth() })
+      const table = makeVmTable({ isColoured, isWide: format === "wide", width: terminalWidth() })
       return (change) =>
-        printLines(table(reportsOf(change).map(rowOf), { hasHeader: change.event === "listed" && !isHeaderless }))
+        printTableLines(table(reportsOf(change).map(rowOf), { hasHeader: change.event === "listed" && !isHeaderless }))
     }
   }
 }
@@ -66,7 +67,7 @@ export const watchVms = (
 ): Effect.Effect<void, CommandFailed | OutputFailed, Effect.Effect.Context<typeof DaemonClient>> =>
   Effect.gen(function* () {
     const { address, call, timeoutSeconds } = yield* DaemonClient
-    const print = makePrinter(output)
+    const print = makePrinter(output, yield* isStdoutColoured)
     const warn = (warning: string) =>
       output.format === "json" ? printErrorJson({ warning }) : printErrorLines([`Warning: ${warning}`])
     const daemon = `nexusd at ${formatAddress(address)}`

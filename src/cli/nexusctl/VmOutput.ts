@@ -3,8 +3,16 @@ import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { literals } from "../../domain/Schemas.js"
 import { type Vm, VmName } from "../../domain/Vm.js"
-import { type OutputFailed, printJson, printLines, terminalWidth, writeStdout } from "../../runtime/StandardStreams.js"
+import {
+  isStdoutColoured,
+  type OutputFailed,
+  printJson,
+  printLines,
+  terminalWidth,
+  writeStdout
+} from "../../runtime/StandardStreams.js"
 import { schemaOption } from "../runner/SchemaOption.js"
+import { detailsStyle } from "./StateColour.js"
 import { vmTable } from "./VmTable.js"
 import { toYaml } from "./VmYaml.js"
 
@@ -29,8 +37,13 @@ const isVmName = Schema.is(VmName)
 /** The id of a record whose name could not be given here: such a name may be several words to `xargs`, or an option. */
 export const nameLine = ({ id, name }: Vm): string => (isVmName(name) ? name : id)
 
-const table = (vms: ReadonlyArray<Vm>, format: "text" | "wide", hasHeader: boolean) =>
-  vmTable(vms, { hasHeader, isWide: format === "wide", width: terminalWidth() })
+/** Prints lines of a table, which has escaped its cells; returns whether somebody still reads. */
+export const printTableLines = (lines: ReadonlyArray<string>) => writeStdout(lines.map((line) => `${line}\n`).join(""))
+
+const printTable = (vms: ReadonlyArray<Vm>, format: "text" | "wide", hasHeader: boolean) =>
+  Effect.flatMap(isStdoutColoured, (isColoured) =>
+    printTableLines(vmTable(vms, { hasHeader, isColoured, isWide: format === "wide", width: terminalWidth() }))
+  )
 
 /** Prints a YAML document; returns whether somebody still reads. */
 export const printYaml = (value: unknown, before = "") =>
@@ -49,7 +62,7 @@ export const printVms = (
     case "name":
       return printLines(vms.map(nameLine))
     default:
-      return printLines(vms.length === 0 ? ["No VMs found."] : table(vms, format, !isHeaderless))
+      return vms.length === 0 ? printLines(["No VMs found."]) : printTable(vms, format, !isHeaderless)
   }
 }
 
@@ -68,9 +81,9 @@ export const vmPrinter = ({ format, isHeaderless }: VmOutput) => {
         case "name":
           return printLines([nameLine(vm)])
         case "wide":
-          return printLines(table([vm], format, wasFirst && !isHeaderless))
+          return printTable([vm], format, wasFirst && !isHeaderless)
         case "text":
-          return printLines(toLines(wasFirst))
+          return printLines(toLines(wasFirst), detailsStyle)
       }
     })
 }

@@ -1,6 +1,7 @@
 import type { Vm } from "../../domain/Vm.js"
 import { escapeText } from "../../runtime/TerminalText.js"
 import { displayWidth, truncateToWidth } from "./DisplayWidth.js"
+import { colouredState } from "./StateColour.js"
 
 /** How long ago, in one unit: `5s`, `12m`, `3h`, `4d`. */
 export const formatAge = (seconds: number): string => {
@@ -33,6 +34,8 @@ interface TableOptions {
   /** With ID, AGE and PID. */
   readonly isWide?: boolean
   readonly hasHeader?: boolean
+  /** Whether states have colours. A table that is wider than the terminal has none. */
+  readonly isColoured?: boolean
   /** The terminal's columns; without it lines have any length. */
   readonly width?: number | undefined
   /** In seconds since the epoch. */
@@ -80,7 +83,11 @@ export interface VmRow {
  * Makes a function that lays out one part of a table after the other. A column is as wide as its widest cell so far, and
  * at least as wide as in the step 4 plan of WorkFort Nexus, unless the terminal is narrower.
  */
-export const makeVmTable = ({ isWide = false, width }: Omit<TableOptions, "hasHeader" | "now"> = {}) => {
+export const makeVmTable = ({
+  isColoured = false,
+  isWide = false,
+  width
+}: Omit<TableOptions, "hasHeader" | "now"> = {}) => {
   const shown = isWide ? wideColumns : columns
   const least = shown.map(([, width]) => width)
   const widest = shown.map(() => 0)
@@ -99,14 +106,16 @@ export const makeVmTable = ({ isWide = false, width }: Omit<TableOptions, "hasHe
     const contents = [...widest, ...noteWidths]
     const padded = [...least.map((width, index) => Math.max(width, widest[index] ?? 0)), ...noteWidths]
     const widths = width === undefined ? padded : fitWidths(padded, contents, width - (padded.length - 1))
+    const isWhole = width === undefined || sum(widths) + widths.length - 1 <= width
     const toCell = (cell: string, index: number) => {
       const columnWidth = widths[index] ?? 0
       const text = width === undefined ? cell : truncateToWidth(cell, columnWidth)
-      return text + " ".repeat(columnWidth - displayWidth(text))
+      const shownText = isColoured && isWhole && shown[index]?.[0] === "STATE" ? colouredState(cell, text) : text
+      return shownText + " ".repeat(columnWidth - displayWidth(text))
     }
     return cells.map((line, row) => {
       const text = [...line, ...(hasNotes ? [notes[row] ?? ""] : [])].map(toCell).join(" ").trimEnd()
-      return width === undefined ? text : truncateToWidth(text, width).trimEnd()
+      return isWhole ? text : truncateToWidth(text, width).trimEnd()
     })
   }
 }

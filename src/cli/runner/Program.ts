@@ -9,6 +9,7 @@ import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import { version } from "../../domain/Version.js"
+import { ColourMode, colourModes } from "../../runtime/Colour.js"
 import { ExitCode } from "../../runtime/ExitCode.js"
 import { mapStackTraces } from "../../runtime/SourceMaps.js"
 import { flushStderr, printErrorLines, printLines } from "../../runtime/StandardStreams.js"
@@ -87,6 +88,11 @@ const builtInText = <Name extends string, E, A>(
 const failureFormat = ({ options }: CommandLine) =>
   options.some(({ option, value }) => option.names[0] === "--output" && value === "json") ? "json" : "lines"
 
+/** `--color`, of programs that have it. Another value than these is a usage error. */
+const colourMode = ({ globals }: CommandLine) =>
+  colourModes.find((mode) => globals.some(({ option, value }) => option.names[0] === "--color" && value === mode)) ??
+  "auto"
+
 /** Runs a command line. Succeeds with the exit code of the process; failures are printed. */
 const execute = <Name extends string, E, A>(program: Program<Name, E, A>, line: CommandLine) => {
   const report = (failure: Failure) => Effect.as(reportFailure(failure), failure.exitCode)
@@ -118,7 +124,11 @@ export const main = <Name extends string, E, A>(program: Program<Name, E, A>): v
   mapStackTraces(__filename)
   const line = parseCommandLine(program.tree, process.argv.slice(2), program.hasRootHandler)
   const isLongRunning = program.hasRootHandler && line.path.length === 1
-  NodeRuntime.runMain(Effect.provideService(execute(program, line), FailureFormat, failureFormat(line)), {
+  const run = execute(program, line).pipe(
+    Effect.provideService(FailureFormat, failureFormat(line)),
+    Effect.provideService(ColourMode, colourMode(line))
+  )
+  NodeRuntime.runMain(run, {
     disableErrorReporting: true,
     disablePrettyLogger: true,
     teardown: (exit, onExit) => {

@@ -1,20 +1,18 @@
 import * as Effect from "effect/Effect"
-import { writeStderr } from "../../runtime/StandardStreams.js"
+import { clearStatus, isStatusVisible, showStatus, writeStderr } from "../../runtime/StandardStreams.js"
 import { escapeText } from "../../runtime/TerminalText.js"
 
 /** Shows how much of an activity is done, and of what total. */
 export type Progress = (activity: string, done: number, total: number) => Effect.Effect<void>
 
-const clearLine = "\r\u001b[K"
-
-/** One line, rewritten ten times a second and cleared at the end. */
-const forTerminals = (): Progress => {
-  let next = 0
+/** One line, rewritten ten times a second and cleared at the end, after a delay. */
+const forTerminals = (delayMillis: number) => (): Progress => {
+  let next = Date.now() + delayMillis
   return (activity, done, total) =>
     Effect.sync(() => {
-      if (Date.now() < next && done < total) return
+      if (Date.now() < next) return
       next = Date.now() + 100
-      writeStderr(`${clearLine}${escapeText(activity)}: ${done} of ${total}`)
+      showStatus(`${activity}: ${done} of ${total}`)
     })
 }
 
@@ -31,7 +29,13 @@ const forLogs = (): Progress => {
     })
 }
 
+const onTerminal = (delayMillis: number) =>
+  Effect.acquireRelease(Effect.sync(forTerminals(delayMillis)), () => Effect.sync(clearStatus))
+
 /** Shows progress on stderr until the scope closes. */
-export const progress = process.stderr.isTTY
-  ? Effect.acquireRelease(Effect.sync(forTerminals), () => Effect.sync(() => writeStderr(clearLine)))
-  : Effect.sync(forLogs)
+export const progress = process.stderr.isTTY ? onTerminal(0) : Effect.sync(forLogs)
+
+const silent: Progress = () => Effect.void
+
+/** Shows progress until the scope closes, on a terminal only, and only if it takes more than half a second. */
+export const terminalProgress = Effect.suspend(() => (isStatusVisible() ? onTerminal(500) : Effect.succeed(silent)))
