@@ -150,6 +150,7 @@ describe.concurrent("commands of VMs that run", () => {
     "vm logs web db",
     "vm update web",
     "vm update web --no-config --kernel x",
+    "vm update web db --name shop",
     "vm create web --vm-config missing.json",
     "vm create web --kernel"
   ]) {
@@ -217,6 +218,25 @@ describe.concurrent("several VMs", () => {
       stderr: `Error: cannot start VM "b"\n  VM 'b' is already running\nError: VM "c" not found\n`
     })
     expect(asked).toHaveLength(4)
+  })
+
+  it("are all updated that can be", async ({ onTestFinished }) => {
+    const { asked, nexusctl } = await meet(
+      {
+        "PATCH /v1/vms/a": notFound("a"),
+        "PATCH /v1/vms/b": [200, record("b")],
+        "PATCH /v1/vms/c": conflict("cannot update VM 'c': VM is running, stop it first")
+      },
+      onTestFinished
+    )
+    expect(await nexusctl("vm update a b c --vcpu 2")).toEqual({
+      code: 4,
+      stdout: 'Updated VM "b"\n',
+      stderr:
+        'Error: VM "a" not found\n' +
+        `Error: cannot update VM "c"\n  cannot update VM 'c': VM is running, stop it first\n`
+    })
+    expect(asked).toEqual(["a", "b", "c"].map((name) => `PATCH /v1/vms/${name} {"vcpu_count":2}`))
   })
 
   it("are started side by side, and printed in the order of their names", async ({ onTestFinished }) => {
@@ -401,6 +421,44 @@ describe.concurrent("a VM's configuration", () => {
     const path = home.write("whole.json", "{}")
     await daemon.nexusctl(["vm", "update", "web", "--vm-config", path])
     expect(sent(daemon)).toEqual({})
+  })
+
+  it("is read again if another client changes it before the update", async ({ onTestFinished }) => {
+    const daemon = await startDaemon(home, { env: { NEXUS_DATABASE_URL: join(home.path, "changed.db") } })
+    const config = (kernel: string) => JSON.stringify({ "boot-source": { kernel_image_path: kernel } })
+    await call(daemon, "PUT", "/v1/vms/web", { config_json: config("/old") })
+    // Between nexusctl and the daemon: another client is faster, so many times.
+    let others = 0
+    const proxy = Http.createServer((request, response) => {
+      const change = async () => {
+        if (request.method !== "PATCH" || others === 0) return
+        others--
+        await call(daemon, "PATCH", "/v1/vms/web", { config_json: config(`/other-${others}`) })
+      }
+      void change().then(() => {
+        const { headers, method, url: path } = request
+        const to = { port: daemon.port, method, path, headers: { ...headers, host: daemon.address } }
+        const forwarded = Http.request(to, (answer) => {
+          response.writeHead(answer.statusCode ?? 0, answer.headers)
+          answer.pipe(response)
+        })
+        request.pipe(forwarded)
+      })
+    })
+    const { address } = await listen(proxy, onTestFinished)
+    const update = (args: string) => runCli(home, [...`vm update web ${args}`.split(" "), "--daemon", address])
+    others = 2
+    expect(await update("--boot-args quiet --vcpu 2")).toEqual(printed('Updated VM "web"\n'))
+    const { body } = await call(daemon, "GET", "/v1/vms/web")
+    expect(body).toMatchObject({ vcpu_count: 2 })
+    expect(JSON.parse(Object(body).config_json)).toEqual({
+      "boot-source": { kernel_image_path: "/other-0", boot_args: "quiet" }
+    })
+    others = 1000
+    const { code, stderr } = await update("--boot-args loud")
+    expect(stderr).toMatch(/^Error: cannot update VM "web"\n {2}VM 'web' is not as it was when it was read/)
+    expect(code).toBe(5)
+    await daemon.stop()
   })
 
   it("that can't be read is not changed in parts", async ({ onTestFinished }) => {

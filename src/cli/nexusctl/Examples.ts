@@ -20,7 +20,7 @@ export const examples: Examples = {
   "nexusctl vm list": ["nexusctl vm ls --state running", "nexusctl vm list --role work --limit 20 -o json"],
   "nexusctl vm inspect": ["nexusctl vm show web", "nexusctl vm inspect web db -o json"],
   "nexusctl vm delete": ["nexusctl vm rm web --yes", "nexusctl vm delete web db -y"],
-  "nexusctl vm update": ["nexusctl vm update web --mem 512M", "nexusctl vm update web --name shop --no-config"],
+  "nexusctl vm update": ["nexusctl vm update web db --mem 512M", "nexusctl vm update web --name shop --no-config"],
   "nexusctl vm edit": ["nexusctl vm edit web", "nexusctl vm edit 0b1f4b0e-4f4e-4c6e-9a57-0a4f6f8f7a11"],
   "nexusctl vm start": ["nexusctl vm start web", "nexusctl vm start web db --timeout 120"],
   "nexusctl vm stop": ["nexusctl vm stop web --timeout 30", "nexusctl vm stop web db --force"],

@@ -3,12 +3,12 @@ import * as Options from "@effect/cli/Options"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import { VcpuCount, VmName, VmRole } from "../../domain/Vm.js"
-import { ExitCode } from "../../runtime/ExitCode.js"
+import { NexusClient } from "../../http/Client.js"
 import { schemaOption } from "../runner/SchemaOption.js"
-import { CommandFailed } from "./CommandFailure.js"
+import { type CommandFailed, usageError } from "./CommandFailure.js"
 import { DaemonClient } from "./DaemonClient.js"
 import { memoryOption } from "./MemoryOption.js"
-import { nameOrId } from "./SeveralVms.js"
+import { forEachVm, namesOrIds } from "./SeveralVms.js"
 import { configJson, configOptions, firstConfigOption } from "./VmConfigOptions.js"
 import { vmOutput, vmPrinter } from "./VmOutput.js"
 
@@ -19,25 +19,31 @@ const fields = {
   mem_size_mib: Options.optional(memoryOption())
 } as const
 
-const usageError = (message: string) =>
-  new CommandFailed({ lines: [`Error: ${message}`, "  See: nexusctl vm update --help"], exitCode: ExitCode.usage })
+const seeHelp = "See: nexusctl vm update --help"
+
+/** How often a record is read again that another client changed meanwhile. */
+const maxRetries = 5
+
+const isChangedMeanwhile = ({ daemon }: CommandFailed): boolean => daemon?.["_tag"] === "PreconditionFailed"
 
 export const updateCommand = Command.make(
   "update",
   {
-    vm: nameOrId,
+    vms: namesOrIds,
     fields,
     config: configOptions,
     isConfigRemoved: Options.boolean("no-config").pipe(Options.withDescription("Remove the configuration")),
     output: vmOutput
   },
-  ({ config, fields, isConfigRemoved, output, vm }) =>
+  ({ config, fields, isConfigRemoved, output, vms }) =>
     Effect.gen(function* () {
-      const { call } = yield* DaemonClient
-      const what = { action: `cannot update VM "${vm}"`, vm }
       const option = firstConfigOption(config)
-      if (isConfigRemoved && option !== undefined)
-        return yield* usageError(`--no-config and ${option} exclude each other`)
+      if (isConfigRemoved && option !== undefined) {
+        return yield* usageError(`--no-config and ${option} exclude each other`, seeHelp)
+      }
+      if (Option.isSome(fields.name) && vms.length > 1) {
+        return yield* usageError("--name is for one VM: two can't have the same name", seeHelp)
+      }
       const given = {
         ...(Option.isSome(fields.name) && { name: fields.name.value }),
         ...(Option.isSome(fields.role) && { role: fields.role.value }),
@@ -45,20 +51,29 @@ export const updateCommand = Command.make(
         ...(Option.isSome(fields.mem_size_mib) && { mem_size_mib: fields.mem_size_mib.value })
       }
       if (Object.keys(given).length === 0 && option === undefined && !isConfigRemoved) {
-        return yield* usageError("nothing to change: expected an option")
+        return yield* usageError("nothing to change: expected an option", seeHelp)
       }
-      // The other options change a part of the present configuration.
-      const present =
-        option === undefined || Option.isSome(config["vm-config"])
-          ? undefined
-          : yield* call(what, (client) => client.vms.get({ path: { nameOrId: vm } }))
-      const config_json = isConfigRemoved ? null : yield* configJson(config, present?.config_json)
-      const updated = yield* call({ ...what, newCommand: "vm update" }, (client) =>
-        client.vms.update({
-          path: { nameOrId: present?.id ?? vm },
-          payload: { ...given, ...(config_json !== undefined && { config_json }) }
-        })
-      )
-      yield* vmPrinter(output)(updated, () => [`Updated VM "${vm}"`])
+      const { call } = yield* DaemonClient
+      // Options other than --vm-config change a part of the present configuration.
+      const isMerged = option !== undefined && Option.isNone(config["vm-config"])
+      const update = (vm: string) =>
+        Effect.gen(function* () {
+          const what = { action: `cannot update VM "${vm}"`, vm }
+          const [present, response] = isMerged
+            ? yield* call(what, (client) => client.vms.get({ path: { nameOrId: vm }, withResponse: true }))
+            : []
+          const config_json = isConfigRemoved ? null : yield* configJson(config, present?.config_json)
+          // Daemons of the step 4 plan send no entity tag.
+          const tag = response && NexusClient.entityTag(response)
+          return yield* call({ ...what, newCommand: "vm update" }, (client) =>
+            client.vms.update({
+              path: { nameOrId: present?.id ?? vm },
+              headers: tag === undefined ? {} : { "if-match": tag },
+              payload: { ...given, ...(config_json !== undefined && { config_json }) }
+            })
+          )
+        }).pipe(Effect.retry({ times: maxRetries, while: isChangedMeanwhile }))
+      const print = vmPrinter(output)
+      yield* forEachVm(vms, update, (record, index) => print(record, () => [`Updated VM "${vms[index]}"`]))
     })
-).pipe(Command.withDescription("Change a VM record: what is not given stays"))
+).pipe(Command.withDescription("Change VM records: what is not given stays"))
