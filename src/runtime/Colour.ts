@@ -14,8 +14,11 @@ export class ColourMode extends Context.Reference<ColourMode>()("nexus/ColourMod
 
 type Colour = "green" | "yellow" | "red"
 
-/** Whether a terminal takes escape sequences. */
-export const isCapableTerminal = (descriptor: number): boolean => isatty(descriptor) && process.env["TERM"] !== "dumb"
+/** Whether a descriptor is a terminal that takes escape sequences. */
+export const isCapableTerminal = (descriptor: number): boolean => {
+  const terminal = process.env["TERM"]
+  return isatty(descriptor) && terminal !== undefined && terminal !== "" && terminal !== "dumb"
+}
 
 /** Whether what goes to a descriptor is coloured: `auto` is for terminals, and without NO_COLOR (no-color.org). */
 export const isColoured = (descriptor: number): Effect.Effect<boolean> =>

@@ -74,7 +74,7 @@ describe.concurrent("colours", { timeout: 60_000 }, () => {
       const home = makeHome(onTestFinished)
       const { address } = await serveRecords(onTestFinished)
       const run = async (line: string, env?: Environment) =>
-        (await onTerminal(home, `${line} --daemon ${address}`, env).ended).stdout.replaceAll("\r\n", "\n")
+        remaining((await onTerminal(home, `${line} --daemon ${address}`, env).ended).stdout)
       const list = await run("vm list")
       const [, web, db, created, odd] = list.split("\n")
       expect(web).toContain(` ${green("running")}   `)
@@ -91,6 +91,7 @@ describe.concurrent("colours", { timeout: 60_000 }, () => {
       }
       expect(await run("vm list", { ...terminal, NO_COLOR: "1" })).not.toContain(escape)
       expect(await run("vm list", { TERM: "dumb" })).not.toContain(escape)
+      expect(await run("vm list", {})).not.toContain(escape)
       expect(await run("vm list", { ...terminal, NO_COLOR: "" })).toContain(green("running"))
       expect(await run("vm list --color=always", { ...terminal, NO_COLOR: "1" })).toContain(green("running"))
     }

@@ -16,11 +16,16 @@ const start = (text: string): void => {
   waiting++
   if (timer !== undefined) return
   let frame = 0
-  const draw = () => {
-    showStatus(`${frames[frame++ % frames.length]} ${text}`)
-    timer = setTimeout(draw, frameMillis).unref()
+  const drawAfter = (millis: number) => {
+    // After a busy moment the timer fires before the answer is read that has arrived meanwhile.
+    timer = setTimeout(() => setImmediate(draw), millis).unref()
   }
-  timer = setTimeout(draw, delayMillis).unref()
+  const draw = () => {
+    if (timer === undefined) return
+    showStatus(`${frames[frame++ % frames.length]} ${text}`)
+    drawAfter(frameMillis)
+  }
+  drawAfter(delayMillis)
 }
 
 const stop = (): void => {
