@@ -7,21 +7,10 @@ import { freePort } from "../support/FreePort.js"
 import { type AtEnd, makeHome } from "../support/Home.js"
 import { call } from "../support/HttpJson.js"
 import { listen } from "../support/LocalServer.js"
-import type { Running } from "../support/Process.js"
+import { printedBy } from "../support/Process.js"
 import { record } from "../support/Records.js"
 import { startShell } from "../support/Shell.js"
 import { createVm, listVms } from "../support/VmCalls.js"
-
-/** Waits until a process has printed what matches. */
-const printedBy = ({ child, ended, said }: Running, stream: "stdout" | "stderr", pattern: RegExp) =>
-  new Promise<void>((resolve, reject) => {
-    const look = () => {
-      if (pattern.test(said[stream])) resolve()
-    }
-    child[stream]?.on("data", look)
-    look()
-    ended.then(({ code, stderr }) => reject(new Error(`ended with ${code}: ${stderr}`)), reject)
-  })
 
 /** A daemon that can be restarted at the same address, and watches of it. */
 const makeWorld = async (atEnd: AtEnd) => {

@@ -45,3 +45,14 @@ export const start = (home: Home, command: string, args: ReadonlyArray<string>, 
   })
   return { child, said, ended }
 }
+
+/** Waits until a process has printed what matches. */
+export const printedBy = ({ child, ended, said }: Running, stream: "stdout" | "stderr", pattern: RegExp) =>
+  new Promise<void>((resolve, reject) => {
+    const look = () => {
+      if (pattern.test(said[stream])) resolve()
+    }
+    child[stream]?.on("data", look)
+    look()
+    ended.then(({ code, stderr }) => reject(new Error(`ended with ${code}: ${stderr}`)), reject)
+  })

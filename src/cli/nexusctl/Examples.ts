@@ -17,7 +17,11 @@ export const examples: Examples = {
     "nexusctl vm create web --vcpu 2 --mem 2G",
     "nexusctl vm create db --role service --kernel vmlinux --rootfs db.ext4:ro --start"
   ],
-  "nexusctl vm list": ["nexusctl vm ls --state running", "nexusctl vm list --role work --limit 20 -o json"],
+  "nexusctl vm list": [
+    "nexusctl vm ls --state running",
+    "nexusctl vm list --role work --limit 20 -o json",
+    "nexusctl vm list --watch --prefix web"
+  ],
   "nexusctl vm inspect": ["nexusctl vm show web", "nexusctl vm inspect web db -o json"],
   "nexusctl vm delete": ["nexusctl vm rm web --yes", "nexusctl vm delete web db -y"],
   "nexusctl vm update": ["nexusctl vm update web db --mem 512M", "nexusctl vm update web --name shop --no-config"],
