@@ -5,6 +5,7 @@ import { isDeepStrictEqual } from "node:util"
 import { expect, it, onTestFinished, vi } from "vitest"
 import type { Vm } from "../../src/domain/Vm.js"
 import { type Daemon, startDaemon } from "../support/Daemon.js"
+import { openEvents } from "../support/EventStream.js"
 import { makeHome } from "../support/Home.js"
 import { ConnectionLost, sendRequest } from "../support/HttpJson.js"
 import { listVms } from "../support/VmCalls.js"
@@ -71,6 +72,22 @@ const client = async (daemon: Daemon, line: number, isOver: () => boolean, books
     }
     if (role !== undefined && list.some((vm) => vm.role !== role)) books.wrong.push(`more than ${role} is listed`)
   }
+  /** Follows events until there is one of a record of its own, or for the first one alone. */
+  const follow = async () => {
+    const stream = await openEvents(daemon)
+    books.requests++
+    books.statuses.set(stream.status, (books.statuses.get(stream.status) ?? 0) + 1)
+    books.calls.add("GET /v1/events")
+    if ((await stream.next())?.event !== "ready") books.wrong.push("a stream of events does not begin with ready")
+    const [known] = mine.values()
+    if (known !== undefined) {
+      await changeOrAct(known, 0)
+      let event = await stream.next()
+      while (event !== undefined && event.data !== JSON.stringify(mine.get(known.name))) event = await stream.next()
+      if (event === undefined) books.wrong.push(`no event of ${known.name}`)
+    }
+    stream.close()
+  }
   /** Changes a record, or asks of a VM what it can't do. */
   const changeOrAct = async (known: Vm, dice: number) => {
     const { name, role } = known
@@ -105,7 +122,10 @@ const client = async (daemon: Daemon, line: number, isOver: () => boolean, books
     else if (dice < 0.67) expectListed(await page("/v1/vms?limit=100"))
     else if (dice < 0.68) await ask(400, "GET", `/v1/vms?cursor=${name}`)
     else if (dice < 0.69) await ask(200, "HEAD", "/v1/vms")
-    else if (dice < 0.76) await ask(200, "GET", "/v1/health")
+    else if (dice < 0.73) await ask(200, "GET", "/v1/health")
+    else if (dice < 0.74) await ask(200, "GET", "/livez")
+    else if (dice < 0.75) await ask(200, "GET", "/readyz")
+    else if (dice < 0.76) await ask(200, "GET", "/metrics")
     else if (dice < 0.78) await ask(200, "GET", "/openapi.json")
     // It is larger than all else together.
     else if (dice < 0.782) await ask(200, "GET", "/docs")
@@ -117,6 +137,7 @@ const client = async (daemon: Daemon, line: number, isOver: () => boolean, books
     else if (dice < 0.91) await changeOrAct(known, dice)
     else if (dice < 0.925) await ask(413, "POST", "/v1/vms", { name, more: "x".repeat(1_100_000) }).catch(() => {})
     else if (dice < 0.93) await ask(404, "GET", "/no/such/place")
+    else if (dice < 0.935) await follow()
     else if (dice < 0.94) await ask(405, "PATCH", "/v1/health")
     else await dropped(daemon, dice)
   }
