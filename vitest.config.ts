@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs"
 import { availableParallelism } from "node:os"
 import { resolve } from "node:path"
+import { gzipSync } from "node:zlib"
 import { defineConfig } from "vitest/config"
 
 /** The variables by which a user sets up Nexus and the programs that tests start; some are read by the tests too. */
@@ -14,8 +15,19 @@ Object.assign(process.env, { LANG: "C.UTF-8", TZ: "UTC" })
 
 const { version } = JSON.parse(readFileSync("package.json", "utf8"))
 
+/** Stands for the page that scripts/web.mjs builds. */
+const webPage = {
+  path: "/",
+  contentType: "text/html; charset=utf-8",
+  gzip: gzipSync("<!DOCTYPE html><title>Nexus</title>").toString("base64")
+}
+
 export default defineConfig({
-  define: { NEXUS_VERSION: JSON.stringify(version) },
+  define: {
+    NEXUS_VERSION: JSON.stringify(version),
+    NEXUS_WEB_PATHS: JSON.stringify(["/"]),
+    NEXUS_WEB_ASSETS: JSON.stringify([webPage])
+  },
   // As scripts/build.mjs does.
   resolve: { alias: [{ find: /^better-sqlite3$/, replacement: resolve("src/services/sqlite/SqliteDriver.cjs") }] },
   test: {

@@ -24,7 +24,7 @@ import {
 import { tmpdir } from "node:os"
 import { basename, join, resolve } from "node:path"
 
-const { build } = await import("esbuild").catch(() => {
+const [{ build }, { buildWebPage }] = await Promise.all([import("esbuild"), import("./web.mjs")]).catch(() => {
   console.error("Error: cannot build Nexus: its build tools are not installed\n  Run npm ci in this folder first")
   process.exit(1)
 })
@@ -59,6 +59,7 @@ const lazyModules = {
   "src/cli/nexusctl/mcp/McpServer.ts": "mcp.cjs",
   "src/http/handlers/DocsPage.ts": "docs-page.cjs",
   "src/runtime/PrometheusExporter.ts": "prometheus-exporter.cjs",
+  "src/http/handlers/WebAssets.ts": "web-assets.cjs",
   "src/runtime/Otlp.ts": "otlp.cjs"
 }
 
@@ -170,12 +171,18 @@ const copySqlite = async () => {
   cpSync(compiledAddon, `${folder}/better_sqlite3.node`)
 }
 
-const bundles = [
-  ...Object.entries(lazyModules).map(([source, outfile]) => ({ entryPoints: [source], outfile })),
+/** @param {Awaited<ReturnType<typeof buildWebPage>>} webAssets */
+const bundles = (webAssets) => [
+  ...Object.entries(lazyModules).map(([source, outfile]) => ({
+    entryPoints: [source],
+    outfile,
+    define: { ...commonOptions.define, NEXUS_WEB_ASSETS: JSON.stringify(webAssets) }
+  })),
   ...lazyPackages.map((name) => ({ entryPoints: [name], outfile: `${name}.cjs`, external: ["pg-native"] })),
   {
     entryPoints: ["src/nexusd.ts"],
     outfile: "nexusd.bundle.cjs",
+    define: { ...commonOptions.define, NEXUS_WEB_PATHS: JSON.stringify(webAssets.map(({ path }) => path)) },
     plugins: [lazyModulesPlugin, lazyPlugin(lazyPackages), sqlitePlugin]
   },
   // HttpApiClient tests each payload with `instanceof FormData`. The first use of that global loads Node's fetch, which
@@ -294,8 +301,11 @@ if (!isIfStale || isStale()) {
   if (!isIfStale) await buildLibrary()
   await copySqlite()
   if (!isIfStale) await buildManPage()
+  const webAssets = await buildWebPage(version)
   await Promise.all(
-    bundles.map(({ outfile, ...bundle }) => build({ ...commonOptions, ...bundle, outfile: `${newDist}/${outfile}` }))
+    bundles(webAssets).map(({ outfile, ...bundle }) =>
+      build({ ...commonOptions, ...bundle, outfile: `${newDist}/${outfile}` })
+    )
   )
   for (const program of programs) {
     const launcher = `${newDist}/${program}.cjs`

@@ -121,10 +121,8 @@ const makeListStream =
       })
     )
 
-/** A client of the daemon at `address`. Over a Unix socket, it is for the `HttpClient` to connect there. */
-const make = (address: Address, token?: string) =>
+const make = (baseUrl: string, token?: string) =>
   Effect.gen(function* () {
-    const baseUrl = "path" in address ? "http://localhost" : `http://${formatAddress(address)}`
     const withoutToken = yield* HttpClient.HttpClient
     const httpClient =
       token === undefined ? withoutToken : HttpClient.mapRequest(withoutToken, HttpClientRequest.bearerToken(token))
@@ -185,7 +183,14 @@ export class NexusClient extends Context.Tag("nexus/NexusClient")<
    */
   static readonly entityTag = ({ headers }: Response): string | undefined => headers["etag"]
 
-  /** A client of the daemon at `address`, over any `HttpClient`, with the token that the daemon asks for, if any. */
+  /**
+   * A client of the daemon at `address`, over any `HttpClient`, with the token that the daemon asks for, if any. Over a
+   * Unix socket, it is for the `HttpClient` to connect there.
+   */
   static readonly layer = (address: Address, token?: string): Layer.Layer<NexusClient, never, HttpClient.HttpClient> =>
-    Layer.effect(NexusClient, make(address, token))
+    Layer.effect(NexusClient, make("path" in address ? "http://localhost" : `http://${formatAddress(address)}`, token))
+
+  /** A client of the daemon behind an origin, such as a page's own: `https://nexus.example`. */
+  static readonly layerOrigin = (origin: string): Layer.Layer<NexusClient, never, HttpClient.HttpClient> =>
+    Layer.effect(NexusClient, make(origin))
 }

@@ -1,10 +1,10 @@
 import * as Http from "node:http"
 import { describe, expect, it } from "vitest"
+import { hasChromium, openPage } from "../support/Chromium.js"
 import { startDaemon } from "../support/Daemon.js"
 import { makeHome } from "../support/Home.js"
 import { listen } from "../support/LocalServer.js"
 import { createVm, listVms } from "../support/VmCalls.js"
-import { hasChromium, openPage } from "./Chromium.js"
 import { report } from "./Report.js"
 
 /** Runs in the browser: tries all that a page can try against each target, and tells its own server what it got. */

@@ -52,7 +52,7 @@ it("every direct dependency is one exact version, and the one that is locked", (
 it("every package that is imported is a direct dependency", () => {
   const imported = ["src", "test", "scripts", "bench"].flatMap((folder) =>
     readdirSync(folder, { recursive: true, encoding: "utf8" })
-      .filter((path) => /\.[cm]?[jt]s$/.test(path))
+      .filter((path) => /\.[cm]?[jt]sx?$/.test(path))
       .flatMap((path) => {
         const imports = /^(?:import|export) .*?from "([^".]+)"|^\} from "([^".]+)"|import\("([^".]+)"\)/gm
         return Array.from(

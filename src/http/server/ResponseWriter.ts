@@ -35,9 +35,12 @@ const sendBytes = (
 
 const json = { "content-type": "application/json" }
 
+/** Browsers keep a 410 forever, and may keep a 404, unless told otherwise (RFC 9110, 15.1). */
+const errorHeaders = { ...json, "cache-control": "no-store" }
+
 /** Sends an error as JSON. */
 export const sendError = (response: Http.ServerResponse, id: string, { body, headers, status }: EncodedError) =>
-  sendBytes(response, id, status, { ...json, ...headers }, JSON.stringify(body))
+  sendBytes(response, id, status, { ...errorHeaders, ...headers }, JSON.stringify(body))
 
 /** Waits for `drain` or `close`. */
 const awaitDrain = (response: Http.ServerResponse) =>

@@ -2,7 +2,7 @@ import { spawn, spawnSync } from "node:child_process"
 import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import type { AtEnd } from "../support/Home.js"
+import type { AtEnd } from "./Home.js"
 
 export const hasChromium = spawnSync("chromium", ["--version"]).status === 0
 

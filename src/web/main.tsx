@@ -1,0 +1,8 @@
+import { render } from "preact"
+import { App } from "./App.js"
+import { connectWhileVisible } from "./Connection.js"
+
+const root = document.getElementById("app")
+if (root === null) throw new Error("index.html has no #app")
+render(<App />, root)
+connectWhileVisible()
