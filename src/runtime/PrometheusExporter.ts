@@ -1,16 +1,11 @@
-import { AggregatorRegistry, collectDefaultMetrics, Registry } from "prom-client"
+import { AggregatorRegistry } from "prom-client"
 import type { MetricFamily } from "./MetricFamily.js"
+import { makeProcessMetrics } from "./ProcessMetrics.js"
 
-const processMetrics = new Registry()
-collectDefaultMetrics({ register: processMetrics })
-// Gauges whose names are those of counters, which promtool refuses. nodejs_active_handles and others have the same by type.
-for (const name of ["nodejs_active_handles_total", "nodejs_active_requests_total", "nodejs_active_resources_total"]) {
-  processMetrics.removeSingleMetric(name)
-}
+const processMetrics = makeProcessMetrics()
 
 /** Text in Prometheus' format: these metrics, and those of the process. */
-export const expose = async (families: ReadonlyArray<MetricFamily>): Promise<string> => {
-  const own = families.map((family) => ({ ...family, aggregator: "sum" }))
-  const texts = await Promise.all([AggregatorRegistry.aggregate([own]).metrics(), processMetrics.metrics()])
-  return texts.join("\n")
-}
+export const expose = (families: ReadonlyArray<MetricFamily>): Promise<string> =>
+  AggregatorRegistry.aggregate([
+    [...families, ...processMetrics()].map((family) => ({ ...family, aggregator: "sum" }))
+  ]).metrics()

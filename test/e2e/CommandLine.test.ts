@@ -50,7 +50,7 @@ describe.concurrent("nexusctl's command line", () => {
     [["--completions", "powershell"], "option --completions: expected one of bash, zsh, fish, got 'powershell'"],
     [["--completions", "sh"], "option --completions: expected one of bash, zsh, fish, got 'sh'; did you mean zsh?"],
     [["--completions"], "option --completions needs a value: bash | zsh | fish"],
-    [["--", "vm", "list"], "missing command: expected one of status, version, vm, apply, config, doctor"],
+    [["--", "vm", "list"], "missing command: expected one of status, version, vm, apply, config, doctor, mcp"],
     [["vm", "create", "a", "b"], "unexpected argument 'b'"],
     [["vm", "create"], "missing argument NAME"]
   ] as const) {

@@ -1,15 +1,19 @@
-import { statSync } from "node:fs"
+import { readFileSync, statSync } from "node:fs"
 import { join } from "node:path"
 import { describe, expect, it } from "vitest"
 import { startDaemon } from "../support/Daemon.js"
 import { makeHome } from "../support/Home.js"
 import { call } from "../support/HttpJson.js"
 import { hasPostgres, needsPostgres, Server } from "../support/PostgresCluster.js"
+import { projectFolder } from "../support/Programs.js"
 import { checkMetrics, needsPromtool } from "../support/Prometheus.js"
 import { type Series, scrape, valueOf } from "../support/PrometheusText.js"
 import { createVm } from "../support/VmCalls.js"
 import { killVmms, vmmProcesses } from "../support/VmmProcesses.js"
 import { guestKernel, testVmms } from "../support/Vmms.js"
+
+const residentBytes = (pid = 0) =>
+  1024 * Number(/^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1])
 
 const vmsIn = (series: ReadonlyArray<Series>) =>
   series
@@ -22,6 +26,28 @@ const vmConfig = (boot_args: string) => ({
 })
 
 describe("metrics of a daemon", () => {
+  it("are those that docs/monitoring.md lists, each with its labels", async ({ onTestFinished }) => {
+    const daemon = await startDaemon(makeHome(onTestFinished))
+    // Series of requests appear with the first answer.
+    await scrape(daemon)
+    const { series, text } = await scrape(daemon)
+    const families = Array.from(text.matchAll(/^# TYPE (\w+) (\w+)$/gm), ([, name, type]) => ({ name, type }))
+    const exposed = families.map(({ name = "", type = "" }) => {
+      const own = series.filter((one) => one.name === name || one.name.startsWith(`${name}_`))
+      const labels = new Set(own.flatMap(({ labels }) => Object.keys(labels)).filter((label) => label !== "le"))
+      return `${name} ${type} ${Array.from(labels).sort().join(" ")}`
+    })
+    const words = (cell = "") => Array.from(cell.matchAll(/`(\w+)`/g), ([, word]) => word)
+    const documented = readFileSync(join(projectFolder, "docs/monitoring.md"), "utf8")
+      .split("\n")
+      .filter((line) => /^\| `(?:nexus|process|nodejs)_/.test(line))
+      .flatMap((line) => {
+        const [, names, type = "", labels] = line.split("|")
+        return words(names).map((name) => `${name} ${type.trim()} ${words(labels).sort().join(" ")}`)
+      })
+    expect(exposed.sort()).toEqual(documented.sort())
+  })
+
   it.skipIf(needsPromtool !== "")(
     `pass promtool's check, before and after use${needsPromtool}`,
     async ({ onTestFinished }) => {
@@ -59,7 +85,13 @@ describe("metrics of a daemon", () => {
     for (const name of ["process_cpu_seconds_total", "process_resident_memory_bytes", "process_open_fds"]) {
       expect(valueOf(series, name), name).toBeGreaterThan(0)
     }
-    expect(valueOf(series, "nodejs_eventloop_lag_seconds")).toBeGreaterThanOrEqual(0)
+    for (const name of ["process_max_fds", "process_start_time_seconds", "nodejs_heap_size_used_bytes"]) {
+      expect(valueOf(series, name), name).toBeGreaterThan(0)
+    }
+    expect(valueOf(series, "process_resident_memory_bytes")).toBeLessThan(2 * residentBytes(daemon.child.pid))
+    for (const which of ["p50", "p99", "max"]) {
+      expect(valueOf(series, `nodejs_eventloop_lag_${which}_seconds`), which).toBeGreaterThanOrEqual(0)
+    }
   })
 
   it("count events and their subscribers", async ({ onTestFinished }) => {

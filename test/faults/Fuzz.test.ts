@@ -90,7 +90,10 @@ const apiFaults = (document: OpenApiDocument, request: ApiRequest, { answers, re
   if (answer.status >= 500 || response === undefined) return [`status ${answer.status}: ${answer.body.slice(0, 200)}`]
   if (hasUnknownField && answer.status < 400) return [`status ${answer.status} for an unknown field`]
   const schema = response.content?.["application/json"]?.schema
-  if (schema === undefined) return answer.body === "" ? [] : ["a body that is not in the document"]
+  if (schema === undefined) {
+    const isDeclared = Object.hasOwn(response.content ?? {}, answer.headers["content-type"] ?? "")
+    return answer.body === "" || isDeclared ? [] : ["a body that is not in the document"]
+  }
   return mismatches(document, schema, JSON.parse(answer.body))
 }
 

@@ -62,7 +62,7 @@ export const serve = (daemon: DaemonClient, { isReadOnly }: { readonly isReadOnl
     server.onerror = ({ message }) => writeStderr(`nexusctl mcp: ${escapeText(message)}\n`)
     server.onclose = () => resume(Effect.void)
     process.stdin.once("end", close)
-    process.stdout.once("error", close)
+    process.stdout.on("error", close)
     server.connect(new StdioServerTransport()).catch((error) => resume(Effect.die(error)))
     return Effect.promise(() => server.close())
   })
