@@ -31,6 +31,9 @@ interface Calls {
 /** Changes are held back no longer than this until the events have caught up with a list. */
 const maxSettleMillis = 5000
 
+/** As many as the daemon keeps. */
+const maxEventsAhead = 10_000
+
 const toText = (vm: Vm) => JSON.stringify(Object.entries(vm).sort(([a], [b]) => (a < b ? -1 : 1)))
 
 type Change = (before: Vm | undefined, after: Vm | undefined) => ReadonlyArray<VmChange>
@@ -137,8 +140,8 @@ export const makeWatch =
       }
 
       return eventStream(options).pipe(
-        // A daemon disconnects those who do not read.
-        Stream.buffer({ capacity: "unbounded" }),
+        // The daemon disconnects those who do not read, and a list takes its time.
+        Stream.buffer({ capacity: maxEventsAhead }),
         Stream.mapEffect(onEvent),
         Stream.flattenIterables
       )

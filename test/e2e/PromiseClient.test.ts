@@ -151,6 +151,49 @@ for (const kind of ["TCP", "a Unix socket and with a token"] as const) {
   })
 }
 
+describe("the Promise client's streams of changes", () => {
+  it("go on after a restart of nexusd, with what was missed", async ({ onTestFinished }) => {
+    const home = makeHome(onTestFinished)
+    const start = (port: number) => startDaemon(home, { env: { NEXUS_API_LISTEN: `127.0.0.1:${port}` } })
+    const daemon = await start(await freePort())
+    const nexus = connect(daemon.address)
+    onTestFinished(() => nexus.close())
+    const log: Array<string> = []
+    const options = {
+      onDisconnect: ({ _tag }: NexusError) => log.push(`lost: ${_tag}`),
+      onReconnect: () => log.push("back")
+    }
+    const events = nexus.events(options)[Symbol.asyncIterator]()
+    const changes = nexus.vms.watch({ role: "work" }, options)[Symbol.asyncIterator]()
+    const ready = (await events.next()).value
+    expect(ready).toEqual({ event: "ready", id: expect.any(String), data: {} })
+    expect((await changes.next()).value).toEqual({ event: "listed", vms: [] })
+
+    const web = await nexus.vms.create({ name: "web" })
+    const created = (await events.next()).value
+    expect(created).toEqual({ event: "created", id: expect.any(String), data: web })
+    expect((await changes.next()).value).toEqual({ event: "created", vm: web })
+    const resumed = nexus.events({ since: ready?.id })[Symbol.asyncIterator]()
+    expect((await resumed.next()).value).toEqual(created)
+    await resumed.return?.()
+
+    await daemon.stop()
+    expect(await failureOf(collect(nexus.events()))).toMatchObject({ _tag: "Unreachable" })
+    expect(await failureOf(collect(nexus.vms.watch()))).toMatchObject({ _tag: "Unreachable" })
+    await start(daemon.port)
+    expect((await events.next()).value).toMatchObject({ event: "reset" })
+    const changed = await nexus.vms.update("web", { vcpu_count: 2 })
+    expect((await changes.next()).value).toEqual({ event: "updated", vm: changed, before: web })
+    expect((await events.next()).value).toMatchObject({ event: "updated", data: changed })
+    expect(log.sort()).toEqual(["back", "back", "lost: UnexpectedAnswer", "lost: UnexpectedAnswer"])
+
+    const next = failureOf(events.next())
+    await changes.return?.()
+    await nexus.close()
+    expect(await next).toMatchObject({ _tag: "Closed" })
+  })
+})
+
 describe("the Promise client without an answer of nexusd", () => {
   it("says that nothing listens", async () => {
     const address = `127.0.0.1:${await freePort()}`
