@@ -20,7 +20,7 @@ const full = {
   },
   longList: { rounds: 5, lists: 3 },
   scrape: { rounds: 15 },
-  events: { subscribers: 1_000, seconds: 8 },
+  events: { subscribers: 1_000, seconds: 6 },
   growth: { rounds: 7, warm: 4_000, burst: 640, sizes: [100, 1_000, 10_000, 100_000], charted: true },
   vms: {
     rounds: 40,

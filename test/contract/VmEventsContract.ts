@@ -214,7 +214,7 @@ export const vmEventsContract = <R = never>(
           yield* create("marker")
           expect(apply(before, yield* untilMarker(events))).toEqual(after)
         }).pipe(Effect.scoped, Effect.provide(layer)),
-      { fastCheck: { numRuns: 50 } }
+      { fastCheck: { numRuns: 30 } }
     )
 
     it.effect(
@@ -366,9 +366,9 @@ export const vmEventsContract = <R = never>(
       test(
         Effect.gen(function* () {
           const followers = yield* Effect.forEach(Array.range(1, 1000), () => follow())
-          yield* Effect.forEach(Array.range(1, 20), (at) => create(`vm-${at}`), { concurrency: 10 })
-          const [first, ...others] = yield* Effect.forEach(followers, ({ take }) => take(20))
-          expect(first).toHaveLength(20)
+          yield* Effect.forEach(Array.range(1, 8), (at) => create(`vm-${at}`), { concurrency: 4 })
+          const [first, ...others] = yield* Effect.forEach(followers, ({ take }) => take(8))
+          expect(first).toHaveLength(8)
           for (const events of others) expect(events.every((event, at) => event === first?.[at])).toBe(true)
         })
       )
