@@ -1,7 +1,7 @@
 import { connection, daemonInfo } from "./Connection.js"
 import { Text } from "./Text.js"
 
-const words = { connecting: "Connecting…", live: "Live", lost: "nexusd can't be reached; trying again…" } as const
+const words = { connecting: "Connecting…", live: "Live", lost: "Not connected; trying again…" } as const
 
 /** Whether the page shows the present, and which daemon it is of. */
 export const ConnectionStatus = () => (

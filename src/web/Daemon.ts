@@ -41,7 +41,9 @@ export const messageOf = (error: CallError): string => {
     case "RequestError":
       return "nexusd can't be reached"
     case "ResponseError":
-      return `nexusd answered with status ${error.response.status}`
+      return error.response.status === 200
+        ? "nexusd's answer was cut off"
+        : `nexusd answered with status ${error.response.status}`
     case "ParseError":
       return "nexusd's answer has another form than this page knows: reload the page"
     case "NotModified":
