@@ -53,10 +53,15 @@ const parseYaml = (path: string, text: string) =>
 const maxBytes = 1024 * 1024
 
 /**
- * Reads settings from a YAML file of at most 1 MiB; an empty file has none. Without `path` it reads `defaultPath`, which may
+ * Reads settings from a YAML file of at most 1 MiB; of an empty or missing one they are `none`. Without `path` it reads `defaultPath`, which may
  * be missing. Fails with `BadConfig` if the file can't be read, is not one YAML document or does not match the schema.
  */
-export const readConfigFile = <A, I>(path: string | undefined, defaultPath: string, schema: Schema.Schema<A, I>) =>
+export const readConfigFile = <A, I>(
+  path: string | undefined,
+  defaultPath: string,
+  schema: Schema.Schema<A, I>,
+  none: A
+) =>
   Effect.gen(function* () {
     const file = expandHome(path ?? defaultPath)
     const { text } = yield* readRegularFile(file, maxBytes).pipe(
@@ -66,7 +71,8 @@ export const readConfigFile = <A, I>(path: string | undefined, defaultPath: stri
           : new BadConfig({ message: `cannot read ${file}: ${reason}` })
       )
     )
-    const content = text === "" ? undefined : yield* parseYaml(file, text)
+    if (text === "") return none
+    const content = yield* parseYaml(file, text)
     return yield* Either.mapLeft(
       Schema.decodeUnknownEither(schema)(content ?? {}),
       (error) => new BadConfig({ message: `${file}: ${formatParseError(error)}` })

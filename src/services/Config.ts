@@ -121,7 +121,7 @@ export interface Flags {
 /** Reads the settings. Precedence: flag > environment > file > default. Fails with `BadConfig`. */
 export const loadConfig = (flags: Flags): Effect.Effect<Config, BadConfig> =>
   Effect.gen(function* () {
-    const file = yield* readConfigFile(flags.config, defaultConfigPath(), Settings)
+    const file = yield* readConfigFile(flags.config, defaultConfigPath(), Settings, {})
     const environment = yield* readEnvironment
     const api = { ...file.api, ...environment.api }
     const database = { ...file.database, ...environment.database }

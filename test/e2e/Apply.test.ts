@@ -10,6 +10,7 @@ import { programs } from "../support/Programs.js"
 import { record } from "../support/Records.js"
 import { startShell } from "../support/Shell.js"
 import { withDatabase } from "../support/Sqlite.js"
+import { hasTerminal, startOnTerminal } from "../support/Terminal.js"
 import { createVm } from "../support/VmCalls.js"
 
 const home = makeHome(afterAll)
@@ -218,6 +219,33 @@ describe("nexusctl vm edit", () => {
     expect(await run("vm edit ghost", undefined, { EDITOR: "false" })).toEqual(
       failed(4, 'Error: VM "ghost" not found\n')
     )
+  })
+
+  it.skipIf(!hasTerminal)("gives the editor the terminal, and Ctrl-C too (needs script)", async () => {
+    await createVm(daemon, "web")
+    home.write(
+      "ask.sh",
+      `[ -t 0 ] && [ -t 1 ] || exit 9
+trap 'echo interrupted' INT
+echo ready
+until read -r role; do :; done
+sed -i "s/^role: .*/role: $role/" "$1"
+`
+    )
+    const line = `vm edit web --daemon ${daemon.address}`
+    const env = { EDITOR: "sh ask.sh", TERM: "xterm-256color" }
+    const { child, ended, said } = startOnTerminal(home, programs.nexusctl, line, { env, stdin: "open" })
+    const saying = (text: string) =>
+      new Promise<void>((resolve, reject) => {
+        child.stdout?.on("data", () => said.stdout.includes(text) && resolve())
+        ended.then(() => reject(new Error(said.stdout)), reject)
+      })
+    await saying("ready")
+    child.stdin?.write("\u0003")
+    await saying("interrupted")
+    child.stdin?.write("portal\n")
+    expect(await ended).toMatchObject({ code: 0, stdout: expect.stringMatching(/VM "web" updated\r\n$/) })
+    expect(await vms()).toMatchObject([{ role: "portal" }])
   })
 
   it("keeps the text in a file when it fails", async () => {

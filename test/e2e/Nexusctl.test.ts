@@ -294,16 +294,12 @@ describe.concurrent("how nexusctl fails", () => {
 
   it("exit 3: the daemon sends no byte for 5 s", async ({ onTestFinished }) => {
     const { address } = await listen(Net.createServer(), onTestFinished)
-    const begin = performance.now()
     const [list, seen] = await Promise.all([
       against(home, { address })("vm list"),
       against(home, { address })("version")
     ])
-    const took = performance.now() - begin
     expect(list).toEqual(unreachable(address, "No byte came for 5 s; --timeout S waits longer."))
     expect(seen).toEqual(printed(`nexusctl ${version}\nnexusd   not reachable at ${address}\n`))
-    expect(took).toBeGreaterThan(4900)
-    expect(took).toBeLessThan(10_000)
   })
 
   it("exit 3: the daemon sends no byte for --timeout, before its answer or in its midst", async ({

@@ -26,7 +26,7 @@ import * as Spinner from "./Spinner.js"
 export const SilenceSeconds = boundedInt(1, 3600, "Seconds without a byte after which the daemon counts as unreachable")
 
 /** How a call is made. */
-interface CallOptions {
+export interface CallOptions {
   /** How long the daemon may send no byte; by default the global option `--timeout`, else `defaultSilenceSeconds`. */
   readonly silenceSeconds?: number | "unlimited"
   readonly defaultSilenceSeconds?: number

@@ -3,9 +3,9 @@ import { existsSync } from "node:fs"
 import * as Path from "node:path"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
-import { HostFacts, hostFactsCommandName } from "../../runtime/HostFacts.js"
+import { type HostFacts, hostFacts, hostFactsCommandName } from "../../runtime/HostFacts.js"
 
-const decode = Schema.decodeUnknown(Schema.parseJson(HostFacts))
+const decode = (json: string) => Schema.decodeUnknown(Schema.parseJson(hostFacts()))(json)
 
 /** Asks the nexusd that was installed with this nexusctl. In the built program `__dirname` is `dist`. */
 export const readHostFacts: Effect.Effect<HostFacts, string> = Effect.gen(function* () {

@@ -136,7 +136,7 @@ const tokenFileFor = (
 export const readDaemonSettings = (flags: DaemonFlags): Effect.Effect<DaemonSettings, BadConfig> =>
   Effect.gen(function* () {
     const path = expandHome(flags.config ?? defaultConfigPath())
-    const file = yield* readConfigFile(flags.config, defaultConfigPath(), SettingsFile)
+    const file = yield* readConfigFile(flags.config, defaultConfigPath(), SettingsFile, {})
     const current =
       file.current === undefined ? undefined : yield* findContext(file, path, file.current, `${path}: current`)
     const named = flags.context === undefined ? undefined : yield* findContext(file, path, flags.context, "--context")

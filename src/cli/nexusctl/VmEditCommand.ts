@@ -25,18 +25,33 @@ const editor = (): string => process.env["VISUAL"] || process.env["EDITOR"] || "
 const failed = (exitCode: ExitCode, ...lines: ReadonlyArray<string>) =>
   new CommandFailed({ lines: lines.map((line, index) => (index === 0 ? `Error: ${line}` : `  ${line}`)), exitCode })
 
+/** Ctrl-C is for the editor: the terminal sends it to both. */
+const ignoringInterrupts = <A, E>(use: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+  Effect.acquireUseRelease(
+    Effect.sync(() => {
+      const listeners = process.listeners("SIGINT")
+      process.removeAllListeners("SIGINT").on("SIGINT", () => {})
+      return listeners
+    }),
+    () => use,
+    (listeners) =>
+      Effect.sync(() => {
+        process.removeAllListeners("SIGINT")
+        for (const listener of listeners) process.on("SIGINT", listener)
+      })
+  )
+
 /** Runs the editor on a file, as Git does: its command is a shell's, and may have arguments. */
 const runEditor = (file: string): Effect.Effect<void, CommandFailed> =>
   Effect.async<void, CommandFailed>((resume) => {
     const fail = (reason: string) => resume(failed(ExitCode.failure, `the editor ${editor()} failed: ${reason}`))
-    const child = spawn("/bin/sh", ["-c", `${editor()} "$@"`, editor(), file], { stdio: "inherit" })
+    const child = spawn("/bin/sh", ["-c", `trap : INT; ${editor()} "$@"`, editor(), file], { stdio: "inherit" })
     child.once("error", (error) => fail(systemErrorMessage(error)))
     child.once("exit", (code, signal) => {
       if (code === 0) resume(Effect.void)
       else fail(signal ?? `exit code ${code}`)
     })
-    // Ctrl-C is for the editor.
-  }).pipe(Effect.uninterruptible)
+  }).pipe(Effect.uninterruptible, ignoringInterrupts)
 
 /** The change that a text makes of a record; `undefined` if it makes none. */
 const changeIn = (text: string, vm: Vm): Effect.Effect<UpdateVm | undefined, CommandFailed> =>
