@@ -47,14 +47,17 @@ const makeSeries = (method: string, route: string | undefined, status: string): 
   return { timed, counted: [...timed, MetricLabel.make("status", status)] }
 }
 
-const knownSeries = new Map<string, Series>()
+/** By route, status and method: a key of one string would cost more than the rest. */
+const knownSeries = new Map<string | undefined, Map<number | undefined, Map<string, Series>>>()
 
 const findSeries = (method: string, route: string | undefined, status: number | undefined): Series => {
-  const key = `${method} ${status} ${route}`
-  const known = knownSeries.get(key)
+  const known = knownSeries.get(route)?.get(status)?.get(method)
   if (known !== undefined) return known
   const series = makeSeries(method, route, status === undefined ? "aborted" : String(status))
-  knownSeries.set(key, series)
+  const ofRoute = knownSeries.get(route) ?? new Map<number | undefined, Map<string, Series>>()
+  knownSeries.set(route, ofRoute)
+  const ofStatus = ofRoute.get(status) ?? new Map<string, Series>()
+  ofRoute.set(status, ofStatus.set(method, series))
   return series
 }
 
