@@ -72,7 +72,8 @@ export const commandHelp = ([root, ...below]: CommandPath, hasRootHandler: boole
   const here = below.at(-1) ?? root
   const own = sections(here.help())
   const commandWord = here === root && hasRootHandler ? "[COMMAND]" : "<COMMAND>"
-  const words = [root.name, root.usage(), ...below.map(({ name }) => name), below.length === 0 ? "" : here.usage()]
+  const globals = below.length === 0 ? root.usage() : "[GLOBAL OPTIONS]"
+  const words = [root.name, globals, ...below.map(({ name }) => name), below.length === 0 ? "" : here.usage()]
   const usage = [...words, here.children.length === 0 ? "" : commandWord].filter((word) => word !== "").join(" ")
   const ownOptions = here === root ? [] : (own.get("OPTIONS") ?? [])
   const isOwn = ([term]: Entry) => ownOptions.some(([own]) => longName(own) === longName(term))
