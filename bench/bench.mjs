@@ -18,6 +18,7 @@ import { measureGrowth } from "./measure-growth.mjs"
 import { measureList } from "./measure-list.mjs"
 import { measureLongList } from "./measure-long-list.mjs"
 import { measureMemory } from "./measure-memory.mjs"
+import { hasChromium, measurePage } from "./measure-page.mjs"
 import { measurePages } from "./measure-pages.mjs"
 import { measurePostgres } from "./measure-postgres.mjs"
 import { measurePostgresGrowth } from "./measure-postgres-growth.mjs"
@@ -84,6 +85,10 @@ const { growth, rows: grown } = flags.postgres
   ? { growth: [], rows: [] }
   : await timed("measureGrowth", measureGrowth(scale, generator))
 rows.push(...grown)
+if (!flags.postgres) {
+  if (hasChromium()) rows.push(...(await timed("measurePage", measurePage(scale))))
+  else console.error("The web page: skipped, since chromium is missing")
+}
 if (!flags.postgres) {
   if (hasFirecracker()) rows.push(...(await timed("measureVms", measureVms(scale, generator))))
   else console.error("Firecracker: skipped, since it or /dev/kvm is missing")

@@ -20,6 +20,7 @@ const full = {
   },
   longList: { rounds: 5, lists: 3 },
   scrape: { rounds: 15 },
+  webPage: { rounds: 7, frames: 120 },
   events: { subscribers: 1_000, seconds: 6 },
   growth: { rounds: 7, warm: 4_000, burst: 640, sizes: [100, 1_000, 10_000, 100_000], charted: true },
   vms: {
@@ -49,6 +50,7 @@ const quick = {
   list: { sizes: [{ records: 10_000, rounds: 4, warm: 2, count: 3 }] },
   longList: { rounds: 1, lists: 1 },
   scrape: { rounds: 3 },
+  webPage: { rounds: 2, frames: 60 },
   events: { subscribers: 1_000, seconds: 2 },
   growth: { rounds: 3, warm: 1_000, burst: 320, sizes: [100, 100_000], charted: false },
   vms: {
