@@ -23,11 +23,10 @@ import { logging } from "./runtime/Logging.js"
 import { type OtlpEndpoints, otlpEndpoints } from "./runtime/OtlpEndpoints.js"
 import type { Config } from "./services/Config.js"
 import type { DatabaseOpenError } from "./services/DatabaseOpenError.js"
-import { type DatabaseTarget, formatTarget } from "./services/DatabaseTarget.js"
+import { formatTarget } from "./services/DatabaseTarget.js"
 import * as VmLifecycleLive from "./services/lifecycle/VmLifecycleLive.js"
 import * as PostgresDatabase from "./services/postgres/PostgresDatabase.js"
 import * as StoreFiguresPostgres from "./services/postgres/StoreFiguresPostgres.js"
-import * as VmEventsPostgres from "./services/postgres/VmEventsPostgres.js"
 import * as VmStorePostgres from "./services/postgres/VmStorePostgres.js"
 import type { StoreFigures } from "./services/StoreFigures.js"
 import type { StoreHealth } from "./services/StoreHealth.js"
@@ -57,15 +56,16 @@ const otlp = (endpoints: OtlpEndpoints) =>
       )
 
 /** The store that the settings choose. */
-const storeOf = (
-  database: DatabaseTarget
-): Layer.Layer<VmStore | VmEvents | StoreFigures | StoreHealth, DatabaseOpenError> =>
+const storeOf = ({
+  database,
+  databaseListen: listen
+}: Config): Layer.Layer<VmStore | VmEvents | StoreFigures | StoreHealth, DatabaseOpenError> =>
   database._tag === "Sqlite"
     ? Layer.merge(VmStoreSqlite.layer(), StoreFiguresSqlite.layer).pipe(
         Layer.provideMerge(Database.layer(database.path))
       )
-    : Layer.mergeAll(VmStorePostgres.layer(), VmEventsPostgres.layer, StoreFiguresPostgres.layer).pipe(
-        Layer.provideMerge(PostgresDatabase.layer(database.server))
+    : Layer.merge(VmStorePostgres.layer(), StoreFiguresPostgres.layer).pipe(
+        Layer.provideMerge(PostgresDatabase.layer(database.server, { listen }))
       )
 
 /** VMs as processes of this host. Those that run already are adopted while this layer is built. */
@@ -80,7 +80,7 @@ const lifecycle = (config: Config) =>
 const daemon = (config: Config, endpoints = otlpEndpoints()) => {
   const server = Server.layer({ ...config, address: config.listen, isTraced: endpoints.traces !== undefined }).pipe(
     Layer.provide(lifecycle(config)),
-    Layer.provide(storeOf(config.database))
+    Layer.provide(storeOf(config))
   )
   const started = Layer.effectDiscard(
     Effect.gen(function* () {

@@ -12,11 +12,19 @@ import { valueFromText } from "../runtime/SchemaInfo.js"
 import { readToken } from "../runtime/Token.js"
 import { configDir, expandHome, stateDir } from "../runtime/XdgDirs.js"
 import { type DatabaseTarget, parseTarget } from "./DatabaseTarget.js"
+import { isPostgresUrl, type PostgresTarget, parsePostgresUrl } from "./PostgresUrl.js"
 import { type VmSettings, vmKeys, vmSettings } from "./VmSettings.js"
 
 /** A path or URL. Errors do not show it, since it may contain a password. */
 const DatabaseUrl = Schema.NonEmptyString.pipe(
   Schema.filter((text) => Option.getOrUndefined(Either.getLeft(parseTarget(text))))
+)
+
+/** The PostgreSQL server to listen to. Errors do not show it either. */
+const ListenUrl = Schema.NonEmptyString.pipe(
+  Schema.filter((text) =>
+    isPostgresUrl(text) ? Option.getOrUndefined(Either.getLeft(parsePostgresUrl(text))) : "expected a postgres:// URL"
+  )
 )
 
 /** All settings by section and key. `api.listen` is `NEXUS_API_LISTEN` in the environment. */
@@ -27,7 +35,7 @@ const keys = {
     max_connections: boundedInt(1, 65_535, "Connections at once"),
     token_file: Schema.NonEmptyString
   },
-  database: { url: DatabaseUrl },
+  database: { url: DatabaseUrl, listen_url: ListenUrl },
   log: { level: literals(["debug", "info", "warning", "error"], "Log level") },
   vm: vmKeys
 } as const
@@ -59,6 +67,8 @@ export interface Config {
   readonly maxConnections: number
   readonly token: string | undefined
   readonly database: DatabaseTarget
+  /** The server to listen to for changes of other daemons, where `database` leads through a pooler. */
+  readonly databaseListen: PostgresTarget | undefined
   readonly logLevel: typeof keys.log.level.Type
   readonly vm: VmSettings
   /** The default folder of the database, and the folder of the VMs' files. */
@@ -112,6 +122,9 @@ const assertTokenWhereReachable = (listen: Address, token: string | undefined) =
           `run nexusd token new, then add under api: the line token_file: ${defaultTokenPath()}`
       })
 
+const parseListenUrl = (url: string) =>
+  Either.mapLeft(parsePostgresUrl(url), (problem) => new BadConfig({ message: `database.listen_url: ${problem}` }))
+
 /** The settings that nexusd takes as options. */
 export interface Flags {
   readonly config: string | undefined
@@ -140,6 +153,7 @@ export const loadConfig = (flags: Flags): Effect.Effect<Config, BadConfig> =>
       maxConnections: api.max_connections ?? 512,
       token: api.token_file === undefined ? undefined : yield* readToken(api.token_file),
       database: target,
+      databaseListen: database.listen_url === undefined ? undefined : yield* parseListenUrl(database.listen_url),
       logLevel: log.level ?? "info",
       vm: vmSettings(vm),
       stateFolder: stateFolder(),

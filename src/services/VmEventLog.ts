@@ -29,7 +29,7 @@ const maxStalledLooks = 60
 const pauseMillisPerSubscriber = 0.1
 
 /** An event that has no id yet. */
-type UnnumberedEvent<Event = VmEvent> = Event extends unknown ? Omit<Event, "id"> : never
+export type UnnumberedEvent<Event = VmEvent> = Event extends unknown ? Omit<Event, "id"> : never
 
 interface Subscriber {
   /** The number of the last event that it has taken. */
@@ -49,9 +49,12 @@ export interface VmEventLog {
   readonly publish: (before: Vm | undefined, after: Vm | undefined) => void
   /** Publishes an event in constant time. */
   readonly append: (event: UnnumberedEvent) => void
+  /** Whether events are kept, which begins with the first subscription. */
+  readonly isFollowed: () => boolean
 }
 
-const changeOf = (before: Vm | undefined, after: Vm | undefined): UnnumberedEvent | undefined => {
+/** The event of a change, if a reader of the record sees it. */
+export const changeOf = (before: Vm | undefined, after: Vm | undefined): UnnumberedEvent | undefined => {
   if (after === undefined) return before && { event: "deleted", data: { id: before.id, name: before.name } }
   if (before === undefined) return { event: "created", data: after }
   return isSameVm(before, after) ? undefined : { event: "updated", data: after }
@@ -154,6 +157,7 @@ export const make = (look: Effect.Effect<boolean, StoreUnavailable>): Effect.Eff
     return {
       subscribe,
       append,
+      isFollowed: () => isFollowed,
       publish: (before, after) => {
         const change = isFollowed ? changeOf(before, after) : undefined
         if (change !== undefined) append(change)

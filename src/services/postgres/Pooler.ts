@@ -20,9 +20,28 @@ export const isOwnSession = (processId: number | undefined, statementMillis: num
 /** Whether `options` of a URL contains settings, which a pooler can't pass on. Neon takes other words there. */
 export const hasSettings = (options: string | undefined): boolean => /(^|\s)-(c|-)/.test(options ?? "")
 
+/** A SQLSTATE, on which nexusd does not try again. */
+const featureNotSupported = "0A000"
+
 /** What to do about settings in `options`. */
 export const optionsMessage =
   "a connection pooler does not take settings in options: set them with ALTER ROLE … SET, or connect to PostgreSQL itself"
+
+/** A session is needed, and a pooler lends none. A retry can't help. */
+export class PooledSession extends Error {
+  readonly code = featureNotSupported
+  constructor() {
+    super("it leads through a connection pooler, and LISTEN takes a connection to PostgreSQL itself")
+  }
+}
+
+/** `options` has settings, and the connection is a pooler's. */
+export class OptionsNotPassedOn extends Error {
+  readonly code = featureNotSupported
+  constructor() {
+    super(optionsMessage)
+  }
+}
 
 /** pg knows this member, its types don't: a statement without parameters takes the extended protocol too. */
 const extended = { queryMode: "extended" }

@@ -3,9 +3,9 @@ import { SqlError } from "@effect/sql/SqlError"
 import * as PgClient from "@effect/sql-pg/PgClient"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
-import type { PoolClient, QueryResultRow } from "pg"
+import type { Pool, PoolClient, QueryResultRow } from "pg"
 import type { PostgresTarget } from "../PostgresUrl.js"
-import { queryWithLimit } from "./Pooler.js"
+import { PooledSession, queryWithLimit } from "./Pooler.js"
 import { connectErrorMessage, isConnectError, toOpenError } from "./PostgresErrors.js"
 import { makePool, type PoolTimeouts } from "./PostgresPool.js"
 
@@ -32,6 +32,49 @@ const openPool = (target: PostgresTarget, timeouts: PoolTimeouts) =>
       )
   )
 
+const connectTo = (pool: Pool) =>
+  Effect.async<PoolClient, SqlError>((resume) =>
+    pool.connect((cause, client) =>
+      resume(client === undefined ? new SqlError({ cause, message: connectErrorMessage }) : Effect.succeed(client))
+    )
+  )
+
+/** Makes a function that runs a statement again over the next route when no connection could be made, as long as there are routes. */
+const failoverOf = ({ currentRoute, routeCount }: Pick<ReturnType<typeof makePool>, "currentRoute" | "routeCount">) => {
+  const withFailover = <A, E, R>(
+    statement: Effect.Effect<A, E | SqlError, R>,
+    routesLeft = routeCount - 1
+  ): Effect.Effect<A, E | SqlError, R> =>
+    routesLeft === 0
+      ? statement
+      : Effect.suspend(() => {
+          const route = currentRoute()
+          return Effect.catchIf(
+            statement,
+            (error) => isConnectError(error) && currentRoute() !== route,
+            () => withFailover(statement, routesLeft - 1)
+          )
+        })
+  return withFailover
+}
+
+/**
+ * Makes connections that nothing else uses, each until its scope closes. A pooler's fails, since its sessions are lent for one
+ * transaction.
+ */
+export const openSessions = (target: PostgresTarget, timeouts: PoolTimeouts) =>
+  Effect.map(openPool(target, timeouts), ({ isClient, isPooled, pool, ...routes }) =>
+    Effect.acquireRelease(failoverOf(routes)(connectTo(pool)), (client) =>
+      Effect.sync(() => client.release(true))
+    ).pipe(
+      Effect.filterOrFail(
+        () => !isPooled(),
+        () => new SqlError({ cause: new PooledSession() })
+      ),
+      Effect.tap((client) => Effect.sync(() => isClient(client) && client.stopAnswerTimer()))
+    )
+  )
+
 /** A direct connection has these limits for all its time. */
 const transactionLimits = ({ idleTransactionMillis, statementMillis }: PoolTimeouts) => [
   `SET LOCAL statement_timeout = ${statementMillis}`,
@@ -47,27 +90,8 @@ export const openConnections = (target: PostgresTarget, timeouts: PoolTimeouts) 
       Effect.orDie
     )
 
-    /** Runs a statement again over the next route when no connection could be made, as long as there are routes. */
-    const withFailover = <A, E, R>(
-      statement: Effect.Effect<A, E | SqlError, R>,
-      routesLeft = routeCount - 1
-    ): Effect.Effect<A, E | SqlError, R> =>
-      routesLeft === 0
-        ? statement
-        : Effect.suspend(() => {
-            const route = currentRoute()
-            return Effect.catchIf(
-              statement,
-              (error) => isConnectError(error) && currentRoute() !== route,
-              () => withFailover(statement, routesLeft - 1)
-            )
-          })
-
-    const connect = Effect.async<PoolClient, SqlError>((resume) =>
-      pool.connect((cause, client) =>
-        resume(client === undefined ? new SqlError({ cause, message: connectErrorMessage }) : Effect.succeed(client))
-      )
-    )
+    const withFailover = failoverOf({ currentRoute, routeCount })
+    const connect = connectTo(pool)
 
     /** Runs a statement on pg itself. @effect/sql has no named statements, and its overhead is as long as the statement. */
     const query = <Row extends QueryResultRow>(client: PoolClient, { name, text, values = [] }: Statement) =>

@@ -7,7 +7,7 @@ import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
-import type { QueryResultRow } from "pg"
+import type { PoolClient, QueryResultRow } from "pg"
 import { StoreUnavailable } from "../../domain/Errors.js"
 import { DatabaseStatus } from "../../domain/Health.js"
 import { withSqlSpan } from "../../runtime/ChildSpan.js"
@@ -15,7 +15,8 @@ import { DatabaseOpenError } from "../DatabaseOpenError.js"
 import type { PostgresTarget } from "../PostgresUrl.js"
 import { scopedPermits } from "../ScopedPermits.js"
 import { StoreHealth } from "../StoreHealth.js"
-import { openConnections, type Run, type Statement } from "./PostgresConnection.js"
+import { PooledSession } from "./Pooler.js"
+import { openConnections, openSessions, type Run, type Statement } from "./PostgresConnection.js"
 import { connectErrorMessage, isPermanent, isSqlError, readOnly, toOpenError, toUnavailable } from "./PostgresErrors.js"
 import { maxSnapshots, maxTransactions, requestTimeouts } from "./PostgresPool.js"
 import { ensureSchema, unusableMessage } from "./PostgresSchema.js"
@@ -42,6 +43,8 @@ export class PostgresDatabase extends Context.Tag("nexus/PostgresDatabase")<
       change: (run: Run) => Effect.Effect<A, E | SqlError>,
       lock?: string
     ) => Effect.Effect<A, Exclude<E, SqlError> | StoreUnavailable>
+    /** A connection of its own to the server, for LISTEN, until the scope closes. Fails if it would be a pooler's. */
+    readonly session: Effect.Effect<PoolClient, SqlError, Scope.Scope>
     /** A read-only snapshot (REPEATABLE READ) that lasts until the scope closes. Holds a connection. */
     readonly snapshot: Effect.Effect<
       <Row extends QueryResultRow>(statement: Statement) => Effect.Effect<ReadonlyArray<Row>, StoreUnavailable>,
@@ -63,6 +66,14 @@ const startTimeout = Duration.seconds(30)
  */
 const changeLimit = "SET LOCAL idle_in_transaction_session_timeout = '5s'"
 const beginChange = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
+
+/** A database's cluster and name. A standby has the identifier of its primary, and refuses LISTEN. */
+const identity = "SELECT concat_ws(' ', system_identifier, current_database()) AS identity FROM pg_control_system()"
+const identify = (client: PoolClient) =>
+  Effect.tryPromise({
+    try: () => client.query<{ identity: string }>(`LISTEN nexus; UNLISTEN nexus; ${identity}`),
+    catch: (cause) => new SqlError({ cause })
+  }).pipe(Effect.map((results) => [results].flat().at(-1)?.rows[0]?.identity))
 
 const decodeStatus = Schema.decodeUnknown(DatabaseStatus)
 
@@ -96,7 +107,11 @@ const retryAtStart = (target: PostgresTarget, time: Duration.Duration) => {
  */
 export const layer = (
   target: PostgresTarget,
-  options?: { readonly startTimeout?: Duration.DurationInput }
+  options?: {
+    readonly startTimeout?: Duration.DurationInput
+    /** The server to listen to (`database.listen_url`), past a pooler; by default that of `target`. */
+    readonly listen?: PostgresTarget | undefined
+  }
 ): Layer.Layer<PostgresDatabase | StoreHealth | SqlClient.SqlClient, DatabaseOpenError> =>
   Layer.scopedContext(
     Effect.gen(function* () {
@@ -110,9 +125,10 @@ export const layer = (
         Effect.flatMap(transaction("BEGIN READ ONLY"), (run) => run({ text: "COMMIT" }))
       )
 
+      const startLimit = Duration.decode(options?.startTimeout ?? startTimeout)
       const contents = yield* retryAtStart(
         target,
-        Duration.decode(options?.startTimeout ?? startTimeout)
+        startLimit
       )(withFailover(Effect.zipRight(assertTransactions, ensureSchema(sql))))
       const problem = unusableMessage(contents)
       if (problem !== undefined) return yield* new DatabaseOpenError({ message: `${target.redactedUrl} ${problem}` })
@@ -144,6 +160,21 @@ export const layer = (
         withSqlSpan(withFailover(executeOnce<Row>(statement)), "postgresql", statement.text)
       const executeOrUnavailable = <Row extends QueryResultRow>(statement: Statement) =>
         Effect.catchAll(execute<Row>(statement), toUnavailable)
+
+      const listen = options?.listen
+      const session = yield* openSessions(listen ?? target, requestTimeouts)
+      if (listen !== undefined) {
+        const found = yield* retryAtStart(listen, startLimit)(Effect.scoped(Effect.flatMap(session, identify)))
+        const [own] = yield* Effect.mapError(
+          execute<{ identity: string }>({ text: identity }),
+          toOpenError(target.redactedUrl)
+        )
+        if (own?.identity !== found) {
+          return yield* new DatabaseOpenError({
+            message: `database.listen_url ${listen.redactedUrl} is another database than ${target.redactedUrl}`
+          })
+        }
+      }
 
       const permit = yield* scopedPermits(
         maxSnapshots,
@@ -195,6 +226,9 @@ export const layer = (
         execute,
         executeOrUnavailable,
         transaction: withTransaction,
+        session: Effect.suspend(() =>
+          listen === undefined && isPooled() ? new SqlError({ cause: new PooledSession() }) : session
+        ),
         snapshot
       }).pipe(Context.add(StoreHealth, status), Context.add(SqlClient.SqlClient, sql))
     })

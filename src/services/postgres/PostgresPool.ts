@@ -1,7 +1,7 @@
 import * as Redacted from "effect/Redacted"
 import * as Pg from "pg"
 import type { PostgresTarget, SessionAttributes } from "../PostgresUrl.js"
-import { hasSettings, isOwnSession, isRefusedParameter, optionsMessage } from "./Pooler.js"
+import { hasSettings, isOwnSession, isRefusedParameter, OptionsNotPassedOn } from "./Pooler.js"
 import { type Route, routesOf } from "./PostgresRoutes.js"
 
 /**
@@ -33,9 +33,6 @@ export const transferTimeouts: PoolTimeouts = {
   answerMillis: 125_000,
   idleTransactionMillis: 600_000
 }
-
-/** A SQLSTATE: a retry can't help. */
-const featureNotSupported = "0A000"
 
 /** Connections for single statements. */
 const maxStatements = 10
@@ -171,7 +168,7 @@ export const makePool = (target: PostgresTarget, timeouts: PoolTimeouts) => {
       ({ rows: [row] }) => {
         isPooled ||= row?.isOwn !== true
         if (isPooled && hasSettings(target.options ?? process.env["PGOPTIONS"])) {
-          return done(Object.assign(new Error(optionsMessage), { code: featureNotSupported }))
+          return done(new OptionsNotPassedOn())
         }
         if (row?.isMet) return done()
         markFailed(route, true)

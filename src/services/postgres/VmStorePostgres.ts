@@ -1,4 +1,5 @@
 import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Layer from "effect/Layer"
@@ -6,6 +7,8 @@ import { Conflict, NotFound, StoreUnavailable } from "../../domain/Errors.js"
 import { Cid, type CidRange, type CreateVm, cidRange, newVm, type Vm } from "../../domain/Vm.js"
 import { given, noPrecondition, replace, update } from "../../domain/VmTransition.js"
 import { withAnyCaseId } from "../AnyCaseId.js"
+import { DatabaseOpenError } from "../DatabaseOpenError.js"
+import { VmEvents } from "../VmEvents.js"
 import { databaseIdKey } from "../VmRunRow.js"
 import { VmStore } from "../VmStore.js"
 import { withSpans } from "../VmStoreSpans.js"
@@ -14,6 +17,7 @@ import type { Statement } from "./PostgresConnection.js"
 import { PostgresDatabase } from "./PostgresDatabase.js"
 import { toUnavailable, violates } from "./PostgresErrors.js"
 import { cidConstraint, nameConstraint } from "./PostgresSchema.js"
+import * as VmEventsPostgres from "./VmEventsPostgres.js"
 import * as VmListPostgres from "./VmListPostgres.js"
 import * as VmTransitionPostgres from "./VmTransitionPostgres.js"
 
@@ -100,12 +104,18 @@ const insertDatabaseId = (id: string): Statement => ({
   values: [id]
 })
 
-/** Keeps VM records in PostgreSQL. Other daemons may use the same database. `cids` limits the CIDs, for tests. */
+/**
+ * Keeps VM records in PostgreSQL, and publishes their changes. Other daemons may use the same database. `cids` limits the CIDs,
+ * for tests.
+ */
 export const layer = (options?: { readonly cids?: CidRange }) =>
-  Layer.effect(
-    VmStore,
+  Layer.scopedContext(
     Effect.gen(function* () {
       const database = yield* PostgresDatabase
+      const { publishing, subscribe } = yield* Effect.mapError(
+        VmEventsPostgres.make(database),
+        ({ message }) => new DatabaseOpenError({ message })
+      )
       const find = yield* LookupBatcher.make(database)
       const cids = options?.cids ?? cidRange
       /** PostgreSQL's text has no NUL, and a parameter with one is an error. */
@@ -113,9 +123,12 @@ export const layer = (options?: { readonly cids?: CidRange }) =>
 
       const transitions = VmTransitionPostgres.make(database)
       const transition: VmStore["Type"]["transition"] = (nameOrId, decide, options) =>
-        withAnyCaseId((nameOrId) =>
-          Effect.zipRight(failIfNul(nameOrId), transitions.transition(nameOrId, decide, options))
-        )(nameOrId)
+        publishing(
+          withAnyCaseId((nameOrId) =>
+            Effect.zipRight(failIfNul(nameOrId), transitions.transition(nameOrId, decide, options))
+          )(nameOrId),
+          ({ after, before }) => [before.vm, after.vm]
+        )
 
       const tooMany = new StoreUnavailable({ message: "too many VMs are created at once; try again" })
 
@@ -142,25 +155,31 @@ export const layer = (options?: { readonly cids?: CidRange }) =>
           return yield* tooMany
         })
 
-      return withSpans({
+      const store = withSpans({
         create: (params) =>
-          Effect.flatMap(create(params), (vm) =>
-            vm === undefined ? Conflict.nameTaken(params.name) : Effect.succeed(vm)
+          publishing(
+            Effect.flatMap(create(params), (vm) =>
+              vm === undefined ? Conflict.nameTaken(params.name) : Effect.succeed(vm)
+            ),
+            (vm) => [undefined, vm]
           ),
 
         replace: (params, precondition = noPrecondition) =>
-          Effect.gen(function* () {
-            const decide = given(precondition, replace(params))
-            const creatable = precondition(undefined)
-            for (let attempt = 1; attempt <= maxAttempts; attempt++) {
-              const created = Either.isRight(creatable) ? yield* create(params) : undefined
-              if (created !== undefined) return { before: undefined, after: created }
-              const changed = yield* transitions.changeName(params.name, decide)
-              if (changed !== undefined) return { before: changed.before.vm, after: changed.after.vm }
-              yield* creatable
-            }
-            return yield* tooMany
-          }),
+          publishing(
+            Effect.gen(function* () {
+              const decide = given(precondition, replace(params))
+              const creatable = precondition(undefined)
+              for (let attempt = 1; attempt <= maxAttempts; attempt++) {
+                const created = Either.isRight(creatable) ? yield* create(params) : undefined
+                if (created !== undefined) return { before: undefined, after: created }
+                const changed = yield* transitions.changeName(params.name, decide)
+                if (changed !== undefined) return { before: changed.before.vm, after: changed.after.vm }
+                yield* creatable
+              }
+              return yield* tooMany
+            }),
+            ({ after, before }) => [before, after]
+          ),
 
         ...VmListPostgres.make(database),
 
@@ -183,8 +202,11 @@ export const layer = (options?: { readonly cids?: CidRange }) =>
         transition,
 
         delete: (nameOrId, precondition) =>
-          withAnyCaseId((nameOrId) => Effect.zipRight(failIfNul(nameOrId), transitions.remove(nameOrId, precondition)))(
-            nameOrId
+          publishing(
+            withAnyCaseId((nameOrId) =>
+              Effect.zipRight(failIfNul(nameOrId), transitions.remove(nameOrId, precondition))
+            )(nameOrId),
+            (vm) => [vm, undefined]
           ),
 
         databaseId: Effect.gen(function* () {
@@ -196,5 +218,6 @@ export const layer = (options?: { readonly cids?: CidRange }) =>
           return row?.value ?? id
         })
       })
+      return Context.make(VmStore, store).pipe(Context.add(VmEvents, VmEvents.of({ subscribe })))
     })
   )
