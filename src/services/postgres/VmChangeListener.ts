@@ -27,11 +27,20 @@ export const listen = <E>(
   client: PoolClient,
   { locks, name }: Channel,
   key: number,
-  { begin, onNotice }: { readonly begin: Effect.Effect<void, E>; readonly onNotice: (notice: Notice) => void }
+  {
+    begin,
+    isOwn,
+    onNotice
+  }: {
+    readonly begin: Effect.Effect<void, E>
+    /** Whether this daemon sent that payload, which needs no decoding then. */
+    readonly isOwn: (payload: string) => boolean
+    readonly onNotice: (notice: Notice) => void
+  }
 ): Effect.Effect<void, E | SqlError, Scope.Scope> =>
   Effect.gen(function* () {
     const notify = ({ channel, payload = "" }: { readonly channel: string; readonly payload?: string | undefined }) => {
-      if (channel === name) onNotice(decodeNotice(payload))
+      if (channel === name && !isOwn(payload)) onNotice(decodeNotice(payload))
     }
     const lost = yield* Effect.makeLatch()
     const onEnd = () => lost.unsafeOpen()

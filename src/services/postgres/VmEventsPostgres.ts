@@ -16,8 +16,8 @@ import type { PostgresDatabase } from "./PostgresDatabase.js"
 import { type Channel, listen, selectChannel } from "./VmChangeListener.js"
 import { shownColumns } from "./VmJsonPostgres.js"
 
-/** How long changes are collected for one notification. */
-const collectMillis = 5
+/** How long changes are collected for one notification. It costs about as much as a create. */
+const collectMillis = 20
 /** Between attempts to send or to listen. */
 const retryMillis = 500
 /** A change that a daemon has sent to the server takes effect within this time, or never. Statements are limited to 2.5 s. */
@@ -287,7 +287,10 @@ export const make = ({
         appendReset()
         isTried.unsafeOpen()
       })
-      yield* Effect.raceFirst(listen(client, channel, key, { begin, onNotice }), isPresenceLost.await)
+      yield* Effect.raceFirst(
+        listen(client, channel, key, { begin, onNotice, isOwn: (payload) => payload.startsWith(`{"from":"${from}"`) }),
+        isPresenceLost.await
+      )
     }).pipe(
       Effect.scoped,
       Effect.catchAll((error) => Effect.logDebug("events of other daemons are not heard", error)),
