@@ -20,6 +20,7 @@ import { measureLongList } from "./measure-long-list.mjs"
 import { measureMemory } from "./measure-memory.mjs"
 import { hasChromium, measurePage } from "./measure-page.mjs"
 import { measurePages } from "./measure-pages.mjs"
+import { hasPgBouncer, measurePooler } from "./measure-pooler.mjs"
 import { measurePostgres } from "./measure-postgres.mjs"
 import { measurePostgresGrowth } from "./measure-postgres-growth.mjs"
 import { measureScrape } from "./measure-scrape.mjs"
@@ -99,6 +100,8 @@ const { growth: postgresGrowth, rows: postgresGrown } = hasPostgres
   ? await timed("measurePostgresGrowth", measurePostgresGrowth(scale, generator))
   : { growth: [], rows: [] }
 rows.push(...postgresGrown)
+if (hasPgBouncer) rows.push(...(await timed("measurePooler", measurePooler(scale, generator))))
+else console.error("PgBouncer: skipped, since it or PostgreSQL is missing")
 generator.stop()
 clearTimeout(limit)
 

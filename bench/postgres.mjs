@@ -43,8 +43,11 @@ export const postgresVersion = () =>
     .replace(/^.*\) /, "")
     .trim()
 
+/** Whose a program is that refuses to be root's, for `spawn`. */
+export const ownerIds = () => (isRoot ? { uid: idOf("-u"), gid: idOf("-g") } : {})
+
 /** @returns {Promise<number>} */
-const freePort = () =>
+export const freePort = () =>
   new Promise((resolve, reject) => {
     const server = createServer().once("error", reject)
     server.listen(0, "127.0.0.1", () => {
@@ -109,7 +112,7 @@ export const startPostgres = async () => {
     await query("postgres", `CREATE DATABASE ${name}`)
     return name
   }
-  return { url, query, cpu, database, stop }
+  return { folder, port, url, query, cpu, database, stop }
 }
 
 /** @typedef {Awaited<ReturnType<typeof startPostgres>>} Postgres */
