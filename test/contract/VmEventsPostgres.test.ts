@@ -28,6 +28,6 @@ describe.skipIf(!hasPostgres)(`Events on PostgreSQL${needsPostgres}`, () => {
     })
   ).pipe(Layer.orDie)
 
-  // How far back a stream resumes is not up to the database.
+  // How far back a stream resumes, and when a subscriber has stalled, is not up to the database.
   vmEventsContract("PostgreSQL", layer, { numRuns: 10, isFast: false })
 })
