@@ -5,13 +5,15 @@ import { escapeText } from "../../runtime/TerminalText.js"
 /** Shows how much of an activity is done, and of what total. */
 export type Progress = (activity: string, done: number, total: number) => Effect.Effect<void>
 
-/** One line, rewritten ten times a second and cleared at the end, after a delay. */
+/** After a delay one line, rewritten ten times a second and when an activity is done, and cleared at the end. */
 const forTerminals = (delayMillis: number) => (): Progress => {
-  let next = Date.now() + delayMillis
+  const first = Date.now() + delayMillis
+  let next = first
   return (activity, done, total) =>
     Effect.sync(() => {
-      if (Date.now() < next) return
-      next = Date.now() + 100
+      const now = Date.now()
+      if (now < first || (now < next && done < total)) return
+      next = now + 100
       showStatus(`${activity}: ${done} of ${total}`)
     })
 }
