@@ -39,22 +39,28 @@ const connectTo = (pool: Pool) =>
     )
   )
 
-/** Makes a function that runs a statement again over the next route when no connection could be made, as long as there are routes. */
-const failoverOf = ({ currentRoute, routeCount }: Pick<ReturnType<typeof makePool>, "currentRoute" | "routeCount">) => {
+/**
+ * Makes a function that runs a statement again when no connection could be made: over the next route as long as there are
+ * routes, and over the same one after a pooler has been noticed, which refuses the first connection.
+ */
+const failoverOf = ({
+  currentRoute,
+  isPooled,
+  routeCount
+}: Pick<ReturnType<typeof makePool>, "currentRoute" | "isPooled" | "routeCount">) => {
   const withFailover = <A, E, R>(
     statement: Effect.Effect<A, E | SqlError, R>,
     routesLeft = routeCount - 1
   ): Effect.Effect<A, E | SqlError, R> =>
-    routesLeft === 0
-      ? statement
-      : Effect.suspend(() => {
-          const route = currentRoute()
-          return Effect.catchIf(
-            statement,
-            (error) => isConnectError(error) && currentRoute() !== route,
-            () => withFailover(statement, routesLeft - 1)
-          )
-        })
+    Effect.suspend(() => {
+      const [route, wasPooled] = [currentRoute(), isPooled()]
+      const isPoolerFound = () => isPooled() !== wasPooled
+      return Effect.catchIf(
+        statement,
+        (error) => isConnectError(error) && (isPoolerFound() || (routesLeft > 0 && currentRoute() !== route)),
+        () => withFailover(statement, isPoolerFound() ? routesLeft : routesLeft - 1)
+      )
+    })
   return withFailover
 }
 
@@ -64,7 +70,7 @@ const failoverOf = ({ currentRoute, routeCount }: Pick<ReturnType<typeof makePoo
  */
 export const openSessions = (target: PostgresTarget, timeouts: PoolTimeouts) =>
   Effect.map(openPool(target, timeouts), ({ isClient, isPooled, pool, ...routes }) =>
-    Effect.acquireRelease(failoverOf(routes)(connectTo(pool)), (client) =>
+    Effect.acquireRelease(failoverOf({ isPooled, ...routes })(connectTo(pool)), (client) =>
       Effect.sync(() => client.release(true))
     ).pipe(
       Effect.filterOrFail(
@@ -90,7 +96,7 @@ export const openConnections = (target: PostgresTarget, timeouts: PoolTimeouts) 
       Effect.orDie
     )
 
-    const withFailover = failoverOf({ currentRoute, routeCount })
+    const withFailover = failoverOf({ currentRoute, isPooled, routeCount })
     const connect = connectTo(pool)
 
     /** Runs a statement on pg itself. @effect/sql has no named statements, and its overhead is as long as the statement. */

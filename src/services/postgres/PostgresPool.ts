@@ -205,10 +205,9 @@ export const makePool = (target: PostgresTarget, timeouts: PoolTimeouts) => {
   return {
     pool,
     isClient,
-    /** One of them may be taken twice, since a pooler may refuse the first connection. */
-    routeCount: routes.length + 1,
-    /** Names the route that the next connection takes, and whether it expects a pooler there. */
-    currentRoute: () => `${current} ${isPooled}`,
+    routeCount: routes.length,
+    /** The route that the next connection takes, as a number. */
+    currentRoute: () => current,
     /** Whether a connection was one of a pooler. */
     isPooled: () => isPooled,
     /** Destroys every connection without waiting for the server. */
