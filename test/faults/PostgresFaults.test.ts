@@ -358,8 +358,9 @@ describe.skipIf(!hasPgBouncer)(`PostgreSQL's faults behind PgBouncer${needsPgBou
   })
   beforeEach(async () => {
     await server.revive()
-    // Each outage has its own: for 15 s it tries no server that failed (server_login_retry).
-    pooler = await PgBouncer.create(atEnd, server)
+    // Each outage has its own, since it tries no server that failed for 15 s, or here for one.
+    const retry = `server_login_retry = ${trials(15, 1)}`
+    pooler = await PgBouncer.create(atEnd, server, ["pool_mode = transaction", retry])
   })
   afterAll(async () => {
     for (const dispose of disposals.reverse()) await dispose()

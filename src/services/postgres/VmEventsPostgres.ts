@@ -306,7 +306,10 @@ export const make = ({
       if (key === undefined || settling !== undefined) return flush
       return Effect.zipRight(flush, execute(notify(channel, [encode({ from, left: key })])))
     })
-    yield* Effect.addFinalizer(() => Effect.raceFirst(Effect.ignore(sayGoodbye), sleep(goodbyeMillis)))
+    // A finalizer is uninterruptible, and the race would wait for its loser.
+    yield* Effect.addFinalizer(() =>
+      Effect.interruptible(Effect.raceFirst(Effect.ignore(sayGoodbye), sleep(goodbyeMillis)))
+    )
 
     return {
       subscribe: log.subscribe,
