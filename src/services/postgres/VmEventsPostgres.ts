@@ -306,9 +306,9 @@ export const make = ({
       if (key === undefined || settling !== undefined) return flush
       return Effect.zipRight(flush, execute(notify(channel, [encode({ from, left: key })])))
     })
-    // A finalizer is uninterruptible, and the race would wait for its loser.
+    // Only the two that race are interruptible: the race would wait for its loser, and a daemon that stops is interrupted.
     yield* Effect.addFinalizer(() =>
-      Effect.interruptible(Effect.raceFirst(Effect.ignore(sayGoodbye), sleep(goodbyeMillis)))
+      Effect.raceFirst(Effect.interruptible(Effect.ignore(sayGoodbye)), Effect.interruptible(sleep(goodbyeMillis)))
     )
 
     return {
