@@ -1,4 +1,5 @@
 import * as SqlClient from "@effect/sql/SqlClient"
+import * as Array from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Layer from "effect/Layer"
@@ -20,8 +21,11 @@ const seeded = ({ initial = [], settings = [] }: Setup) =>
   Layer.effectDiscard(
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
-      yield* sql.withTransaction(
-        Effect.forEach(initial, (vm) => sql`INSERT INTO vms ${sql.insert({ ...vm })}`, { discard: true })
+      // A connection is taken for less than 3 s.
+      yield* Effect.forEach(Array.chunksOf(initial, 500), (vms) =>
+        sql.withTransaction(
+          Effect.forEach(vms, (vm) => sql`INSERT INTO vms ${sql.insert({ ...vm })}`, { discard: true })
+        )
       )
       yield* Effect.forEach(settings, (row) => sql`INSERT INTO settings ${sql.insert({ ...row })}`)
     })
