@@ -113,6 +113,16 @@ const lazyPlugin = (names) => ({
   }
 })
 
+/** Without the prompts of @effect/cli, which no command has. They lay out text when they are loaded, for 3 ms. */
+/** @type {import("esbuild").Plugin} */
+const noPromptsPlugin = {
+  name: "no-prompts",
+  setup: ({ onLoad }) =>
+    onLoad({ filter: /\/@effect\/cli\/dist\/esm\/internal\/prompt\/[\w-]+\.js$/ }, () => ({
+      contents: "module.exports = {}"
+    }))
+}
+
 /** @type {import("esbuild").Plugin} */
 const sqlitePlugin = {
   name: "sqlite",
@@ -183,7 +193,7 @@ const bundles = (webAssets) => [
     entryPoints: ["src/nexusd.ts"],
     outfile: "nexusd.bundle.cjs",
     define: { ...commonOptions.define, NEXUS_WEB_PATHS: JSON.stringify(webAssets.map(({ path }) => path)) },
-    plugins: [lazyModulesPlugin, lazyPlugin(lazyPackages), sqlitePlugin]
+    plugins: [lazyModulesPlugin, lazyPlugin(lazyPackages), noPromptsPlugin, sqlitePlugin]
   },
   // HttpApiClient tests each payload with `instanceof FormData`. The first use of that global loads Node's fetch, which
   // takes 20 ms; nexusctl sends no FormData.
@@ -191,7 +201,7 @@ const bundles = (webAssets) => [
     entryPoints: ["src/nexusctl.ts"],
     outfile: "nexusctl.bundle.cjs",
     inject: ["scripts/no-form-data.mjs"],
-    plugins: [lazyModulesPlugin, lazyPlugin(lazyBuiltins)]
+    plugins: [lazyModulesPlugin, lazyPlugin(lazyBuiltins), noPromptsPlugin]
   }
 ]
 

@@ -2,12 +2,15 @@ import type * as CliApp from "@effect/cli/CliApp"
 import * as CliConfig from "@effect/cli/CliConfig"
 import * as Command from "@effect/cli/Command"
 import * as ValidationError from "@effect/cli/ValidationError"
-import * as NodeContext from "@effect/platform-node/NodeContext"
+import * as Terminal from "@effect/platform/Terminal"
+import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
+import * as NodePath from "@effect/platform-node/NodePath"
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as Cause from "effect/Cause"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Layer from "effect/Layer"
 import { version } from "../../domain/Version.js"
 import { ColourMode, colourModes } from "../../runtime/Colour.js"
 import { ExitCode } from "../../runtime/ExitCode.js"
@@ -42,6 +45,25 @@ export interface Program<Name extends string, E, A> {
   readonly examples: Examples
   readonly failure: (error: E) => Failure
 }
+
+const noPrompts = Effect.dieMessage("no command prompts")
+
+/**
+ * What @effect/cli asks for. It uses a terminal for its prompts, which no command has; Node.js's own would open stdin and
+ * load modules of workers and processes at every start.
+ */
+const environment = Layer.mergeAll(
+  NodeFileSystem.layer,
+  NodePath.layer,
+  Layer.succeed(Terminal.Terminal, {
+    columns: noPrompts,
+    rows: noPrompts,
+    isTTY: noPrompts,
+    readInput: noPrompts,
+    readLine: noPrompts,
+    display: () => noPrompts
+  })
+)
 
 const helpOf = ({ names, placeholder }: CommandOption): string =>
   [Array.from(names).reverse().join(", "), placeholder ?? ""].join(" ").trim()
@@ -114,7 +136,7 @@ const execute = <Name extends string, E, A>(program: Program<Name, E, A>, line: 
     Effect.catchAll((error) =>
       report(ValidationError.isValidationError(error) ? parseFailure(line, error) : program.failure(error))
     ),
-    Effect.provide(NodeContext.layer),
+    Effect.provide(environment),
     Effect.provideService(CliConfig.CliConfig, cliConfig)
   )
 }
