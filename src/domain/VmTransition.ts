@@ -105,7 +105,7 @@ export const abandonStart =
         : undefined
     )
 
-/** Notes that a VM is to stop, before its guest is asked: its end is `stopped` then, whoever sees it. */
+/** Notes that a VM is to stop, before its guest is asked: its end is then `stopped`. */
 export const beginStop =
   (host: string) =>
   (current: VmWithRun): Decision => {
@@ -122,7 +122,7 @@ export const beginStop =
 /** How a VM ended. */
 export type EndState = "stopped" | "crashed"
 
-/** A VM has ended. Changes nothing if that run is over: whoever sees an end first records it. */
+/** A VM has ended. Changes nothing if that run is over: the first to see an end records it. */
 export const endRun =
   (runId: string, state: EndState, stopped_at: number) =>
   ({ run }: VmWithRun): Decision => {

@@ -29,7 +29,7 @@ export const Console = ({ vm: { id, pid, state } }: { readonly vm: Vm }) => {
   const [text, setText] = useState("")
   const [error, setError] = useState<string>()
 
-  // Each run of the VM is read anew: a start ends nothing of the log before it.
+  // Each run of the VM is read from its beginning: a start ends nothing of the log before it.
   useEffect(() => {
     if (!isVisible.value) return
     setError(undefined)

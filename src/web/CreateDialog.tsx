@@ -5,7 +5,7 @@ import { VmRole } from "../domain/Vm.js"
 import { startVm } from "./Actions.js"
 import { bounds, emptyForm, type FieldErrors, type FormTexts, readForm } from "./CreateForm.js"
 import { call, messageOf } from "./Daemon.js"
-import { Dialog } from "./Dialog.js"
+import { DialogForm } from "./DialogForm.js"
 import { showRecord } from "./Inventory.js"
 
 export const isCreating = signal(false)
@@ -21,8 +21,7 @@ export const CreateDialog = () => {
   const [errors, setErrors] = useState<FieldErrors>({})
   const [error, setError] = useState<string>()
 
-  const submit = async (event: Event) => {
-    event.preventDefault()
+  const submit = async () => {
     const read = readForm(texts)
     setError(undefined)
     setErrors(Either.isLeft(read) ? read.left : {})
@@ -71,51 +70,45 @@ export const CreateDialog = () => {
   )
 
   return (
-    <Dialog title="New VM" onClose={close}>
-      <form noValidate onSubmit={submit}>
-        <div class="field">
-          <label for="name">Name</label>
-          <input id="name" autocomplete="off" autocapitalize="off" spellcheck={false} {...control("name")} />
-          {notes("name", "a-z, 0-9 and -, at most 63 characters")}
-        </div>
-        <div class="field">
-          <label for="role">Role</label>
-          <select id="role" {...control("role")}>
-            {VmRole.literals.map((role) => (
-              <option key={role}>{role}</option>
-            ))}
-          </select>
-          {notes("role", "What the VM is for")}
-        </div>
-        <div class="fields">
-          {numberField("vcpu_count", "vCPUs", bounds.vcpu_count)}
-          {numberField("mem_size_mib", "Memory, MiB", bounds.mem_size_mib)}
-        </div>
-        <div class="field">
-          <label for="config_json">Configuration</label>
-          <textarea id="config_json" rows={4} spellcheck={false} {...control("config_json")} />
-          {notes("config_json", "Optional, JSON: boot-source, drives, network-interfaces")}
-        </div>
-        <label class="check">
-          <input
-            type="checkbox"
-            checked={isStarted}
-            onChange={({ currentTarget }) => setIsStarted(currentTarget.checked)}
-          />
-          Start it
-        </label>
-        <p class="error" role="alert">
-          {error}
-        </p>
-        <div class="dialog-buttons">
-          <button type="button" onClick={close}>
-            Cancel
-          </button>
-          <button type="submit" class="primary" disabled={isBusy}>
-            Create
-          </button>
-        </div>
-      </form>
-    </Dialog>
+    <DialogForm
+      title="New VM"
+      submit={{ label: "Create", kind: "primary" }}
+      error={error}
+      isBusy={isBusy}
+      onSubmit={submit}
+      onClose={close}
+    >
+      <div class="field">
+        <label for="name">Name</label>
+        <input id="name" autocomplete="off" autocapitalize="off" spellcheck={false} {...control("name")} />
+        {notes("name", "a-z, 0-9 and -, at most 63 characters")}
+      </div>
+      <div class="field">
+        <label for="role">Role</label>
+        <select id="role" {...control("role")}>
+          {VmRole.literals.map((role) => (
+            <option key={role}>{role}</option>
+          ))}
+        </select>
+        {notes("role", "What the VM is for")}
+      </div>
+      <div class="fields">
+        {numberField("vcpu_count", "vCPUs", bounds.vcpu_count)}
+        {numberField("mem_size_mib", "Memory, MiB", bounds.mem_size_mib)}
+      </div>
+      <div class="field">
+        <label for="config_json">Configuration</label>
+        <textarea id="config_json" rows={4} spellcheck={false} {...control("config_json")} />
+        {notes("config_json", "Optional, JSON: boot-source, drives, network-interfaces")}
+      </div>
+      <label class="check">
+        <input
+          type="checkbox"
+          checked={isStarted}
+          onChange={({ currentTarget }) => setIsStarted(currentTarget.checked)}
+        />
+        Start it
+      </label>
+    </DialogForm>
   )
 }

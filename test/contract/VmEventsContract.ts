@@ -315,7 +315,7 @@ export const vmEventsContract = <R = never>(
       )
 
     it.effect(
-      "a subscriber that is too far behind is told, and its stream ends",
+      "a subscriber that is too far behind is marked as lagging, and its stream ends",
       test(
         Effect.gen(function* () {
           const store = yield* VmStore

@@ -4,17 +4,15 @@ import { beforeAll, describe } from "vitest"
 import { parsePostgresUrl } from "../../src/services/PostgresUrl.js"
 import * as PostgresDatabase from "../../src/services/postgres/PostgresDatabase.js"
 import * as VmStorePostgres from "../../src/services/postgres/VmStorePostgres.js"
+import { afterSuite } from "../support/AfterSuite.js"
 import { hasPostgres, needsPostgres, Server } from "../support/PostgresCluster.js"
 import { vmEventsContract } from "./VmEventsContract.js"
 
 describe.skipIf(!hasPostgres)(`Events on PostgreSQL${needsPostgres}`, () => {
   let server: Server
+  const atEnd = afterSuite()
   beforeAll(async () => {
-    const disposals: Array<() => Promise<void>> = []
-    server = await Server.create((dispose) => disposals.push(dispose))
-    return async () => {
-      for (const dispose of disposals) await dispose()
-    }
+    server = await Server.create(atEnd)
   })
 
   /** Each store has its own role, and the schema of its name. */

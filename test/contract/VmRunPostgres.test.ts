@@ -13,17 +13,15 @@ import * as PostgresDatabase from "../../src/services/postgres/PostgresDatabase.
 import * as VmStorePostgres from "../../src/services/postgres/VmStorePostgres.js"
 import { runKey } from "../../src/services/VmRunRow.js"
 import { VmStore } from "../../src/services/VmStore.js"
+import { afterSuite } from "../support/AfterSuite.js"
 import { hasPostgres, needsPostgres, Server } from "../support/PostgresCluster.js"
 import { claimOf, drive, startedAs } from "../support/Runs.js"
 
 describe.skipIf(!hasPostgres)(`Runs in PostgreSQL${needsPostgres}`, () => {
   let server: Server
+  const atEnd = afterSuite()
   beforeAll(async () => {
-    const disposals: Array<() => Promise<void>> = []
-    server = await Server.create((dispose) => disposals.push(dispose))
-    return async () => {
-      for (const dispose of disposals) await dispose()
-    }
+    server = await Server.create(atEnd)
   })
 
   /** The store of one daemon. */

@@ -10,6 +10,7 @@ import * as StoreFiguresPostgres from "../../src/services/postgres/StoreFiguresP
 import * as VmStorePostgres from "../../src/services/postgres/VmStorePostgres.js"
 import type { StoreFigures } from "../../src/services/StoreFigures.js"
 import type { VmStore } from "../../src/services/VmStore.js"
+import { afterSuite } from "../support/AfterSuite.js"
 import { hasPgBouncer, needsPgBouncer, PgBouncer } from "../support/PgBouncer.js"
 import { hasPostgres, needsPostgres, Server } from "../support/PostgresCluster.js"
 import { storeFiguresContract } from "./StoreFiguresContract.js"
@@ -63,12 +64,9 @@ const contracts = (name: string, layer: (setup: Setup) => Layer.Layer<VmStore | 
 
 describe.skipIf(!hasPostgres)(`PostgreSQL${needsPostgres}`, () => {
   let server: Server
+  const atEnd = afterSuite()
   beforeAll(async () => {
-    const disposals: Array<() => Promise<void>> = []
-    server = await Server.create((dispose) => disposals.push(dispose))
-    return async () => {
-      for (const dispose of disposals) await dispose()
-    }
+    server = await Server.create(atEnd)
   })
 
   contracts(
@@ -83,13 +81,10 @@ describe.skipIf(!hasPostgres)(`PostgreSQL${needsPostgres}`, () => {
 describe.skipIf(!hasPgBouncer)(`PostgreSQL through PgBouncer${needsPgBouncer}`, () => {
   let server: Server
   let pooler: PgBouncer
+  const atEnd = afterSuite()
   beforeAll(async () => {
-    const disposals: Array<() => Promise<void>> = []
-    server = await Server.create((dispose) => disposals.push(dispose))
-    pooler = await PgBouncer.create((dispose) => disposals.push(dispose), server)
-    return async () => {
-      for (const dispose of disposals.reverse()) await dispose()
-    }
+    server = await Server.create(atEnd)
+    pooler = await PgBouncer.create(atEnd, server)
   })
 
   contracts(

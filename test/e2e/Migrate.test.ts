@@ -12,6 +12,7 @@ import {
 import { dirname, join } from "node:path"
 import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest"
 import type { Vm } from "../../src/domain/Vm.js"
+import { afterSuite } from "../support/AfterSuite.js"
 import { runCli } from "../support/Cli.js"
 import { startDaemon } from "../support/Daemon.js"
 import { type Home, makeHome } from "../support/Home.js"
@@ -41,17 +42,17 @@ const expectRefusal = ({ code, stderr, stdout }: Result, ...says: ReadonlyArray<
   expect({ code, stdout }).toEqual({ code: 1, stdout: "" })
 }
 
+const atEnd = afterSuite()
+
 /** A database made by a daemon, once for all tests. */
 let made: Buffer
 beforeAll(async () => {
-  const disposals: Array<() => Promise<void>> = []
-  const home = makeHome((dispose) => disposals.push(dispose))
+  const home = makeHome(atEnd)
   const daemon = await startDaemon(home)
   await daemon.stop()
   const path = join(home.path, "state/nexus/nexus.db")
   withDatabase(path, (database) => database.exec("DELETE FROM settings"))
   made = readFileSync(path)
-  for (const dispose of disposals) await dispose()
 })
 
 type Setting = { readonly key: string; readonly value: string; readonly type: string }
@@ -465,11 +466,7 @@ describe("nexusd migrate", () => {
 describe.skipIf(!hasPostgres)(`nexusd migrate and PostgreSQL${needsPostgres}`, () => {
   let server: Server
   beforeAll(async () => {
-    const disposals: Array<() => Promise<void>> = []
-    server = await Server.create((dispose) => disposals.push(dispose))
-    return async () => {
-      for (const dispose of disposals) await dispose()
-    }
+    server = await Server.create(atEnd)
   })
 
   it("copies to PostgreSQL, within it and back, and lists stay the same to the byte", {

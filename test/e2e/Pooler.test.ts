@@ -1,6 +1,7 @@
 import * as Pg from "pg"
-import { afterAll, beforeAll, describe, expect, it } from "vitest"
+import { beforeAll, describe, expect, it } from "vitest"
 import type { Vm } from "../../src/domain/Vm.js"
+import { afterSuite } from "../support/AfterSuite.js"
 import { runDaemon, startDaemon } from "../support/Daemon.js"
 import { makeHome } from "../support/Home.js"
 import { call } from "../support/HttpJson.js"
@@ -13,16 +14,12 @@ import { createVm, listVms } from "../support/VmCalls.js"
 const limits = "statement_timeout, idle_in_transaction_session_timeout"
 
 describe.skipIf(!hasPgBouncer)(`PostgreSQL behind PgBouncer${needsPgBouncer}`, () => {
-  const disposals: Array<() => Promise<void>> = []
-  const atEnd = (dispose: () => Promise<void>) => disposals.push(dispose)
+  const atEnd = afterSuite()
   let server: Server
   let pooler: PgBouncer
   beforeAll(async () => {
     server = await Server.create(atEnd)
     pooler = await PgBouncer.create(atEnd, server)
-  })
-  afterAll(async () => {
-    for (const dispose of disposals.reverse()) await dispose()
   })
 
   /** What 20 sessions of the pooler hold, which are all that it has by default. */

@@ -15,6 +15,7 @@ import { maxSnapshots } from "../../src/services/postgres/PostgresPool.js"
 import * as VmStorePostgres from "../../src/services/postgres/VmStorePostgres.js"
 import { StoreHealth } from "../../src/services/StoreHealth.js"
 import { VmStore } from "../../src/services/VmStore.js"
+import { afterSuite } from "../support/AfterSuite.js"
 import { runDaemon, startDaemon } from "../support/Daemon.js"
 import { makeHome } from "../support/Home.js"
 import { call } from "../support/HttpJson.js"
@@ -125,12 +126,9 @@ describe("a PostgreSQL URL", () => {
 
 describe.skipIf(!hasPostgres)(`a PostgreSQL database${needsPostgres}`, () => {
   let server: Server
-  const disposals: Array<() => Promise<void>> = []
+  const atEnd = afterSuite()
   beforeAll(async () => {
-    server = await Server.create((dispose) => disposals.push(dispose))
-  })
-  afterAll(async () => {
-    for (const dispose of disposals.reverse()) await dispose()
+    server = await Server.create(atEnd)
   })
 
   const opened = <A, E>(url: string, body: Effect.Effect<A, E, VmStore | StoreHealth | SqlClient.SqlClient>) =>

@@ -1,5 +1,6 @@
-import { afterAll, beforeAll, describe, expect, it } from "vitest"
+import { beforeAll, describe, expect, it } from "vitest"
 import type { Vm } from "../../src/domain/Vm.js"
+import { afterSuite } from "../support/AfterSuite.js"
 import { type DaemonOptions, runDaemon, startDaemon } from "../support/Daemon.js"
 import { type EventStream, openEvents, takeEvents } from "../support/EventStream.js"
 import { makeHome } from "../support/Home.js"
@@ -8,14 +9,10 @@ import { hasPgBouncer, needsPgBouncer, PgBouncer } from "../support/PgBouncer.js
 import { hasPostgres, needsPostgres, Server } from "../support/PostgresCluster.js"
 import { createVm } from "../support/VmCalls.js"
 
-const disposals: Array<() => Promise<void>> = []
-const atEnd = (dispose: () => Promise<void>) => disposals.push(dispose)
+const atEnd = afterSuite()
 let server: Server
 beforeAll(async () => {
   if (hasPostgres) server = await Server.create(atEnd)
-})
-afterAll(async () => {
-  for (const dispose of disposals.reverse()) await dispose()
 })
 
 /** Two daemons on one database, and a stream of the events of each. */

@@ -1,5 +1,6 @@
 import { chmodSync } from "node:fs"
 import { beforeAll, describe, expect, it, onTestFinished } from "vitest"
+import { afterSuite } from "../support/AfterSuite.js"
 import { runDaemon, startDaemon } from "../support/Daemon.js"
 import { type Home, makeHome } from "../support/Home.js"
 import { call } from "../support/HttpJson.js"
@@ -10,17 +11,14 @@ const password = "it's @ll: 100%/?#"
 
 describe.skipIf(!hasPostgres)(`PostgreSQL that requires a password${needsPostgres}`, () => {
   let server: Server
+  const atEnd = afterSuite()
   beforeAll(async () => {
-    const disposals: Array<() => Promise<void>> = []
-    server = await Server.create((dispose) => disposals.push(dispose))
+    server = await Server.create(atEnd)
     const [file] = await server.query("SHOW hba_file")
     const rules = ["local all all trust", "host all asked 127.0.0.1/32 scram-sha-256"]
     await server.query(`COPY (SELECT unnest(ARRAY['${rules.join("','")}'])) TO '${file?.["hba_file"]}'`)
     await server.query("SELECT pg_reload_conf()")
     await server.query(`CREATE ROLE asked LOGIN PASSWORD '${password.replace("'", "''")}'`)
-    return async () => {
-      for (const dispose of disposals) await dispose()
-    }
   })
 
   /** The URL of the database for the role, with or without a password. */

@@ -7,6 +7,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest"
 import type { Vm } from "../../src/domain/Vm.js"
 import { parsePostgresUrl } from "../../src/services/PostgresUrl.js"
 import * as PostgresDatabase from "../../src/services/postgres/PostgresDatabase.js"
+import { afterSuite } from "../support/AfterSuite.js"
 import { type Daemon, startDaemon } from "../support/Daemon.js"
 import { freePort } from "../support/FreePort.js"
 import { type AtEnd, makeHome } from "../support/Home.js"
@@ -171,13 +172,12 @@ const pauseWhileRunning = async (server: Server, url: string, atEnd: AtEnd) => {
 
 describe.skipIf(!hasPostgres)(`PostgreSQL's faults${needsPostgres}`, () => {
   let server: Server
-  const disposals: Array<() => Promise<void>> = []
+  const atEnd = afterSuite()
   beforeAll(async () => {
-    server = await Server.create((dispose) => disposals.push(dispose))
+    server = await Server.create(atEnd)
   })
   beforeEach(() => server.revive())
   afterAll(async () => {
-    for (const dispose of disposals.reverse()) await dispose()
     report({
       promise: "10. outages",
       trials: "PostgreSQL stopped, cut off, paused and restarted; its standby promoted",
@@ -228,7 +228,7 @@ describe.skipIf(!hasPostgres)(`PostgreSQL's faults${needsPostgres}`, () => {
 
   it.each(stops)("%s while the daemon runs", async (_, mode) => {
     const database = await server.database()
-    await stopWhileRunning(server, server.url(database), mode, (dispose) => disposals.push(dispose))
+    await stopWhileRunning(server, server.url(database), mode, atEnd)
   })
 
   it("restarted under load: every answer is right or a 503", async ({ onTestFinished }) => {
@@ -238,7 +238,7 @@ describe.skipIf(!hasPostgres)(`PostgreSQL's faults${needsPostgres}`, () => {
 
   it.each(["url", "tcpUrl"] as const)("paused: sockets stay open, and nothing hangs (%s)", async (url) => {
     const database = await server.database()
-    await pauseWhileRunning(server, server[url](database), (dispose) => disposals.push(dispose))
+    await pauseWhileRunning(server, server[url](database), atEnd)
   })
 
   it("paused at stop: the daemon still ends", async ({ onTestFinished }) => {
@@ -305,7 +305,6 @@ describe.skipIf(!hasPostgres)(`PostgreSQL's faults${needsPostgres}`, () => {
   })
 
   it.each(["killed", "paused"])("a standby is promoted after the primary was %s", async (fault) => {
-    const atEnd = (dispose: () => Promise<void>) => disposals.push(dispose)
     const primary = await Server.create(atEnd)
     const standby = await primary.standby(atEnd)
     const database = await primary.database()
@@ -352,8 +351,7 @@ describe.skipIf(!hasPostgres)(`PostgreSQL's faults${needsPostgres}`, () => {
 describe.skipIf(!hasPgBouncer)(`PostgreSQL's faults behind PgBouncer${needsPgBouncer}`, () => {
   let server: Server
   let pooler: PgBouncer
-  const disposals: Array<() => Promise<void>> = []
-  const atEnd = (dispose: () => Promise<void>) => disposals.push(dispose)
+  const atEnd = afterSuite()
   beforeAll(async () => {
     server = await Server.create(atEnd)
   })
@@ -362,9 +360,6 @@ describe.skipIf(!hasPgBouncer)(`PostgreSQL's faults behind PgBouncer${needsPgBou
     // Each outage has its own, since it tries no server that failed for 15 s, or here for one.
     const retry = `server_login_retry = ${trials(15, 1)}`
     pooler = await PgBouncer.create(atEnd, server, ["pool_mode = transaction", retry])
-  })
-  afterAll(async () => {
-    for (const dispose of disposals.reverse()) await dispose()
   })
   const url = async () => pooler.url(await server.database())
   /** PgBouncer keeps statements waiting while the server is away. */

@@ -35,7 +35,7 @@ const sendBytes = (
 
 const json = { "content-type": "application/json" }
 
-/** Browsers keep a 410 forever, and may keep a 404, unless told otherwise (RFC 9110, 15.1). */
+/** Browsers cache a 410 forever, and may cache a 404, without `Cache-Control` (RFC 9110, 15.1). */
 const errorHeaders = { ...json, "cache-control": "no-store" }
 
 /** Sends an error as JSON. */

@@ -134,7 +134,7 @@ export const reconcileOne = (
     if (run !== undefined && ownerOf(run, host) !== "gone") return current
     const isRunning = run !== undefined || vm.state === "running"
     if (!isRunning && isRunOnly) return current
-    // A process that there should be, or that this daemon watched until now, is looked up anew.
+    // A process that there should be, or that this daemon watched until now, is looked up again.
     const isExpected = isRunning || supervisor.find(vm.id) !== undefined
     const found = yield* isExpected ? scan.findNow(vm.id) : scan.find(vm.id)
     if (!isRunning && found === undefined) return current

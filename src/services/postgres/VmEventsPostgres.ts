@@ -94,7 +94,7 @@ const noticeOf = (event: UnnumberedEvent): Change => {
 
 /**
  * Publishes this daemon's changes, and those of which other daemons notify it. A notification is sent after the commit, since
- * one within the transaction makes all commits wait for each other. Where it is missing, subscribers are told to list again:
+ * one within the transaction makes all commits wait for each other. Where it is missing, subscribers get a `reset`:
  * after a daemon ended without a word, after a lost connection, and after a change whose outcome is unknown.
  */
 export const make = ({

@@ -24,7 +24,7 @@ const size: Query = ["SELECT page_count * page_size AS bytes FROM pragma_page_co
 /** Changes with each commit of any connection but the one that asks (https://sqlite.org/pragma.html#pragma_data_version). */
 const dataVersion: Query = ["SELECT data_version AS version FROM pragma_data_version", []]
 
-/** Counts anew only after a commit: SQLite reads all records for that, 40 ms of CPU for 100,000. */
+/** Counts again only after a commit: SQLite reads all records for that, 40 ms of CPU for 100,000. */
 export const layer = Layer.effect(
   StoreFigures,
   Effect.map(Database, ({ read }) => {

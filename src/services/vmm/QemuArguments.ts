@@ -37,7 +37,7 @@ const drive = (path: string, isReadOnly: boolean, index: number, { isBlockDevice
       file: { driver, filename: path, "read-only": isReadOnly }
     }),
     "-device",
-    // The guest is told of errors. By default QEMU stops it when the host's disk is full.
+    // Errors are reported to the guest. By default QEMU stops it when the host's disk is full.
     JSON.stringify({ driver: "virtio-blk-device", drive: node, werror: "report", rerror: "report" })
   ]
 }
