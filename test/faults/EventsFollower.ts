@@ -40,9 +40,8 @@ export const makeFollower = (service: Service) => {
   }
 
   const apply = async (daemon: Daemon, { data, event, id }: ServerSentEvent) => {
-    // Resuming repeats nothing.
+    // Resuming repeats nothing but a `reset` whose list failed.
     if (event !== "ready") expect(seen.has(id), `${event} ${id} a second time`).toBe(false)
-    seen.add(id)
     const vm: Vm = JSON.parse(data)
     if (event === "reset") {
       counts.resets++
@@ -51,6 +50,7 @@ export const makeFollower = (service: Service) => {
     if (event === "created" || event === "updated") records.set(vm.id, vm)
     if (event === "deleted") records.delete(vm.id)
     counts.events++
+    seen.add(id)
     lastId = id
     for (const check of checks) check()
   }
@@ -65,6 +65,12 @@ export const makeFollower = (service: Service) => {
       counts.gone++
       return
     }
+    // The look for others' changes lost its connection to PostgreSQL.
+    if (stream.status === 503) {
+      stream.close()
+      await sleep(5)
+      return
+    }
     expect(stream.status).toBe(200)
     const ready = await stream.next()
     if (ready === undefined) return
@@ -74,19 +80,26 @@ export const makeFollower = (service: Service) => {
     for (let event = await stream.next(); event !== undefined; event = await stream.next()) await apply(daemon, event)
   }
 
+  let failure: Error | undefined
   const following = (async () => {
-    while (!isStopped) {
+    while (!isStopped && failure === undefined) {
       try {
         await followOnce()
       } catch (error) {
-        if (error instanceof Error && error.name === "AssertionError") throw error
+        if (error instanceof Error && error.name === "AssertionError") failure = error
         await sleep(5)
       }
     }
   })()
+  const assertFollowing = () => {
+    if (failure !== undefined) throw failure
+  }
 
   return {
-    records: () => Array.from(records.values()),
+    records: () => {
+      assertFollowing()
+      return Array.from(records.values())
+    },
     /** Loses the connection, as a client's network would. */
     disconnect: () => {
       counts.disconnects++
@@ -108,6 +121,7 @@ export const makeFollower = (service: Service) => {
       isStopped = true
       stream?.close()
       await following
+      assertFollowing()
     }
   }
 }

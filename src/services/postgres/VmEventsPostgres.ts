@@ -281,6 +281,8 @@ export const make = ({
         yield* execute(notify(channel, [encode({ from, joined: key })]))
         present = new Set()
         yield* lookAtLocks
+        // Another daemon may have ended just before.
+        lostAt = performance.now()
         isPresenceLost.unsafeClose()
         ownKey = key
         // What others changed meanwhile is not known here.
@@ -302,8 +304,8 @@ export const make = ({
     yield* isTried.await
     const sayGoodbye = Effect.suspend(() => {
       const key = ownKey
-      // With changes whose outcome is unknown, others must list again.
-      if (key === undefined || settling !== undefined) return flush
+      // With changes whose outcome is unknown, or that have not ended, others must list again.
+      if (key === undefined || settling !== undefined || changesInProgress > 0) return flush
       return Effect.zipRight(flush, execute(notify(channel, [encode({ from, left: key })])))
     })
     // Only the two that race are interruptible: the race would wait for its loser, and a daemon that stops is interrupted.
