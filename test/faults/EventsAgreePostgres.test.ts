@@ -5,7 +5,17 @@ import { type AtEnd, makeHome } from "../support/Home.js"
 import { hasPgBouncer, needsPgBouncer, PgBouncer } from "../support/PgBouncer.js"
 import { hasPostgres, needsPostgres, Server } from "../support/PostgresCluster.js"
 import { listVms } from "../support/VmCalls.js"
-import { change, counts, makeFollower, operationsEach, pick, type Service, sorted, write } from "./EventsFollower.js"
+import {
+  change,
+  counts,
+  makeFollower,
+  operationsEach,
+  pick,
+  resetCounts,
+  type Service,
+  sorted,
+  write
+} from "./EventsFollower.js"
 import { report, trials } from "./Report.js"
 
 const daemonCount = 3
@@ -31,6 +41,7 @@ const restartable = async (start: Service["current"]) => {
 type Route = "direct" | "pooled" | "pooled, listening past the pooler"
 
 const followThroughFaults = async (route: Route, runs: number, onTestFinished: AtEnd) => {
+  resetCounts()
   const server = await Server.create(onTestFinished)
   const database = await server.database()
   const url = route === "direct" ? server.url(database) : (await PgBouncer.create(onTestFinished, server)).url(database)

@@ -10,7 +10,7 @@ import { listVms } from "../support/VmCalls.js"
 /** What every writer of one run does. */
 export const operationsEach = 40
 
-export const counts = {
+const zeros = {
   changes: 0,
   unanswered: 0,
   events: 0,
@@ -20,6 +20,10 @@ export const counts = {
   restarts: 0,
   disconnects: 0
 }
+
+export const counts = { ...zeros }
+/** Before each test. */
+export const resetCounts = () => void Object.assign(counts, zeros)
 
 /** The daemon, which is restarted while it is used. */
 export interface Service {
