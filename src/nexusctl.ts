@@ -1,6 +1,6 @@
 import * as Command from "@effect/cli/Command"
 import * as Option from "effect/Option"
-import { layer } from "./cli/nexusctl/DaemonClient.js"
+import { layer } from "./cli/nexusctl/daemon/DaemonClient.js"
 import { examples } from "./cli/nexusctl/Examples.js"
 import { nexusctl } from "./cli/nexusctl/RootCommand.js"
 import { main } from "./cli/runner/Program.js"

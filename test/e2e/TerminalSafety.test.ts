@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 
 import * as Http from "node:http"
 import { join } from "node:path"
 import { afterAll, beforeAll, describe, expect, it } from "vitest"
-import { displayWidth } from "../../src/cli/nexusctl/DisplayWidth.js"
+import { displayWidth } from "../../src/cli/nexusctl/output/DisplayWidth.js"
 import { runCli } from "../support/Cli.js"
 import { type Daemon, runDaemon, startDaemon } from "../support/Daemon.js"
 import { type AtEnd, type Home, makeHome } from "../support/Home.js"

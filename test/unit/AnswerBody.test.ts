@@ -1,7 +1,7 @@
 import * as Http from "node:http"
 import { describe, expect, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import { DaemonClient, layer } from "../../src/cli/nexusctl/DaemonClient.js"
+import { DaemonClient, layer } from "../../src/cli/nexusctl/daemon/DaemonClient.js"
 import type { Address } from "../../src/domain/Address.js"
 import { record } from "../support/Records.js"
 

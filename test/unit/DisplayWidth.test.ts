@@ -1,5 +1,5 @@
 import { expect, it } from "vitest"
-import { displayWidth } from "../../src/cli/nexusctl/DisplayWidth.js"
+import { displayWidth } from "../../src/cli/nexusctl/output/DisplayWidth.js"
 
 it("displayWidth counts the columns that a terminal uses", () => {
   const widths = {

@@ -1,7 +1,7 @@
 import * as Net from "node:net"
 import * as Effect from "effect/Effect"
 import { afterEach, describe, expect, it, vi } from "vitest"
-import { type CallOptions, DaemonClient, layer } from "../../src/cli/nexusctl/DaemonClient.js"
+import { type CallOptions, DaemonClient, layer } from "../../src/cli/nexusctl/daemon/DaemonClient.js"
 import { listen } from "../support/LocalServer.js"
 
 afterEach(() => void vi.restoreAllMocks())

@@ -1,10 +1,10 @@
 import * as Either from "effect/Either"
 import * as FastCheck from "effect/FastCheck"
 import { describe, expect, it } from "vitest"
-import { makeConsoleText } from "../../src/web/ConsoleText.js"
-import { bounds, emptyForm, readForm } from "../../src/web/CreateForm.js"
-import { initialSelection, select, sortedBy } from "../../src/web/Selection.js"
-import { totalsOf } from "../../src/web/Totals.js"
+import { makeConsoleText } from "../../src/web/state/ConsoleText.js"
+import { bounds, emptyForm, readForm } from "../../src/web/state/CreateForm.js"
+import { initialSelection, select, sortedBy } from "../../src/web/state/Selection.js"
+import { totalsOf } from "../../src/web/state/Totals.js"
 import { record } from "../support/Records.js"
 
 const anyVm = FastCheck.record({

@@ -5,7 +5,7 @@ import { preview } from "../../domain/Schemas.js"
 import type { CallError } from "../../http/CallError.js"
 import { ExitCode } from "../../runtime/ExitCode.js"
 import { systemErrorMessage } from "../../runtime/SystemError.js"
-import { MissingRoute } from "./MissingRoute.js"
+import { MissingRoute } from "./daemon/MissingRoute.js"
 
 /** The lines on stderr and the exit code of a failed command. */
 export class CommandFailed extends Data.TaggedError("CommandFailed")<{

@@ -12,7 +12,7 @@ import { version } from "../../../domain/Version.js"
 import { writeStderr } from "../../../runtime/StandardStreams.js"
 import { escapeText } from "../../../runtime/TerminalText.js"
 import type { CommandFailed } from "../CommandFailure.js"
-import type { DaemonClient } from "../DaemonClient.js"
+import type { DaemonClient } from "../daemon/DaemonClient.js"
 import type { InvalidArguments, Tool } from "./Tool.js"
 import { vmTools } from "./VmTools.js"
 

@@ -4,7 +4,7 @@ import * as JSONSchema from "effect/JSONSchema"
 import * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
 import type { CommandFailed } from "../CommandFailure.js"
-import type { DaemonClient } from "../DaemonClient.js"
+import type { DaemonClient } from "../daemon/DaemonClient.js"
 
 /** The arguments of a call do not fit the tool's schema; each issue names an argument. */
 export class InvalidArguments extends Data.TaggedError("InvalidArguments")<{

@@ -5,8 +5,8 @@ import { CreateVm, UpdateVm, Vm, VmState } from "../../../domain/Vm.js"
 import { formatCursor, matchesFilter, VmCursor, VmFilter } from "../../../domain/VmQuery.js"
 import { LogTail, logTailDefault, StopVm, WaitTimeoutSeconds } from "../../../domain/VmRequests.js"
 import { tooOld } from "../CommandFailure.js"
-import { nextPage } from "../NextPage.js"
-import { graceSeconds, startSilenceSeconds, stopSilence } from "../SilenceLimits.js"
+import { nextPage } from "../daemon/NextPage.js"
+import { graceSeconds, startSilenceSeconds, stopSilence } from "../daemon/SilenceLimits.js"
 import { type Tool, tool } from "./Tool.js"
 
 const reads = { readOnlyHint: true, destructiveHint: false, idempotentHint: true } as const
