@@ -163,7 +163,7 @@ const measureStarts = async ({ rounds, together, warm }) => {
 const starters = 64
 
 /** @param {import("./scale.mjs").Scale["vms"]} scale */
-const measureRunning = async ({ idleMillis, running }) => {
+const measureRunning = async ({ idleMillis, idleRounds, running }) => {
   const database = seed(running)
   const server = await startNexusd(database, [], settings)
   await sleep(2_000)
@@ -176,9 +176,14 @@ const measureRunning = async ({ idleMillis, running }) => {
   )
   await sleep(5_000)
   const each = (memory(server.pid) - before) / running / 1024
-  const used = cpuTime(server.pid)
-  await sleep(idleMillis)
-  const idle = ((cpuTime(server.pid) - used) / idleMillis) * 100
+  // V8 collects what the starts have left some time after them.
+  const { idle } = await alternate(idleRounds, {
+    idle: async () => {
+      const used = cpuTime(server.pid)
+      await sleep(idleMillis)
+      return ((cpuTime(server.pid) - used) / idleMillis) * 100
+    }
+  })
   await server.stop()
   const again = await startNexusd(database, [], settings)
   const { readyAfter } = again
@@ -190,12 +195,12 @@ const measureRunning = async ({ idleMillis, running }) => {
   return [
     {
       path: `CPU of the idle daemon, ${count} VMs running`,
-      nexus: `${figure(idle)}%`,
+      nexus: `${figure(median(idle))}%`,
       against: "one core",
-      value: idle,
+      value: median(idle),
       unit: "%",
       goal: { atMost: 0.5 },
-      details: `Over ${idleMillis / 1000} s.`
+      details: `${idleRounds} times ${idleMillis / 1000} s, one after the other; the highest is ${figure(Math.max(...idle))}%.`
     },
     {
       path: `memory (RSS) for each of ${count} running VMs`,
