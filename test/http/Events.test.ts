@@ -192,6 +192,25 @@ describe("GET /v1/events", () => {
   )
 
   it.live(
+    "ends with its client, also where a body was sent that is not read",
+    over(
+      Effect.gen(function* () {
+        const { address } = yield* TestServer
+        const client = yield* Effect.acquireRelease(
+          Effect.sync(() => Net.connect({ ...address, allowHalfOpen: true })),
+          (socket) => Effect.sync(() => socket.destroy())
+        )
+        // More than the server buffers.
+        client.write(requestBytes(address, { path: "/v1/events", body: " ".repeat(200_000) }))
+        yield* Effect.async<void>((resume) => {
+          client.once("data", () => client.end())
+          client.once("end", () => resume(Effect.void))
+        })
+      })
+    )
+  )
+
+  it.live(
     "serves 1,000 subscribers at once, and other requests beside them",
     over(
       Effect.gen(function* () {

@@ -138,6 +138,8 @@ export const make = (
       }
       const { route } = match
       if (route.payload === "none" || (route.payload === "optional" && !hasBody(request))) {
+        // Node.js does not see the end of a connection behind a body that is not read.
+        if (hasBody(request)) request.resume()
         handle(request, response, id, becomeLongLived, match, undefined)
         return route
       }
