@@ -119,7 +119,7 @@ const failureMessage = <A>({ counterexample, errorInstance, numRuns, numShrinks 
 
 /**
  * Checks requests from several clients at once, and that the daemon is healthy afterwards. FastCheck shrinks a request
- * with a fault. Memory is measured half way and at the end: by then V8 has sized its heap.
+ * with a fault. Memory is measured half way and at the end: by then V8 has sized its heap, and the log of events is full.
  */
 const fuzz = async <A extends RawRequest>(
   daemon: Daemon,
@@ -157,7 +157,7 @@ describe(`nexusd${hasProc ? "" : " (memory is skipped: there is no /proc)"}`, ()
   it("answers requests made from the OpenAPI document as the document says", { timeout: 900_000 }, async ({
     onTestFinished
   }) => {
-    const count = trials(10_000, 300)
+    const count = trials(20_000, 300)
     const daemon = await startDaemon(makeHome(onTestFinished))
     const document = await fetchDocument(daemon)
     const wrong = { ...(await createVm(daemon, "web")), cid: "3" }
