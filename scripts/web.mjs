@@ -12,13 +12,13 @@ const contentTypes = /** @type {const} */ ({
 })
 
 /**
- * Modules that others use only in calls that the page never makes: the server's routers with multipart forms, an effect that
+ * Modules that others use only in calls that no client makes: the server's routers with multipart forms, an effect that
  * runs a Micro, and a supervisor's set of fibers. Without them the page is 19 KiB smaller.
  */
 const unusedModules = /\/(?:@effect\/platform\/dist\/esm\/HttpRouter|effect\/dist\/esm\/(?:Micro|SortedSet))\.js$/
 
 /** @type {import("esbuild").Plugin} */
-const withoutUnusedModules = {
+export const withoutUnusedModules = {
   name: "without-unused-modules",
   setup: ({ onLoad }) => onLoad({ filter: unusedModules }, () => ({ contents: "module.exports = {}" }))
 }
