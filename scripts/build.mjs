@@ -24,7 +24,10 @@ import {
 import { tmpdir } from "node:os"
 import { basename, join, resolve } from "node:path"
 
-const [{ build }, { buildWebPage, withoutUnusedModules }] = await Promise.all([import("esbuild"), import("./web.mjs")]).catch(() => {
+const [{ build }, { buildWebPage, withoutUnusedModules }] = await Promise.all([
+  import("esbuild"),
+  import("./web.mjs")
+]).catch(() => {
   console.error("Error: cannot build Nexus: its build tools are not installed\n  Run npm ci in this folder first")
   process.exit(1)
 })
