@@ -48,6 +48,9 @@ export const VmRun = Schema.Struct({
 })
 export type VmRun = typeof VmRun.Type
 
+/** The daemon that supervises a run. */
+export type RunSupervisor = Pick<VmRun, "host" | "boot_id" | "pid_namespace" | "daemon">
+
 /** A record and its run, from one transaction. */
 export interface VmWithRun {
   readonly vm: Vm

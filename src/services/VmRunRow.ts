@@ -1,7 +1,7 @@
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import type { Vm } from "../domain/Vm.js"
-import { type DriveIdentity, VmRun, type VmWithRun } from "../domain/VmRun.js"
+import { type DriveIdentity, type RunSupervisor, VmRun, type VmWithRun } from "../domain/VmRun.js"
 import { toVm } from "./VmRow.js"
 
 /** Keys of the runs in table `settings`. */
@@ -40,6 +40,10 @@ const unreadable = (id: string): VmRun => ({
 
 /** The text that a run with this drive contains. */
 export const driveText = ({ identity }: DriveIdentity): string => JSON.stringify(identity)
+
+/** The text that the runs of that daemon contain: the fields stand in the order of `VmRun`. */
+export const supervisorText = ({ boot_id, daemon, host, pid_namespace }: RunSupervisor): string =>
+  JSON.stringify({ host, boot_id, pid_namespace, daemon }).slice(1, -1)
 
 export const encodeRun = (run: VmRun): string => JSON.stringify(run)
 

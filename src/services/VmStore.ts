@@ -5,7 +5,7 @@ import type * as Stream from "effect/Stream"
 import type { Conflict, NotFound, PreconditionFailed, StoreUnavailable } from "../domain/Errors.js"
 import type { CreateVm, UpdateVm, Vm } from "../domain/Vm.js"
 import type { VmPage, VmPageQuery, VmSelection } from "../domain/VmQuery.js"
-import type { DriveIdentity, VmChange, VmWithRun } from "../domain/VmRun.js"
+import type { DriveIdentity, RunSupervisor, VmChange, VmWithRun } from "../domain/VmRun.js"
 import type { Precondition } from "../domain/VmTransition.js"
 
 /** A JSON array of `Vm` in UTF-8: one buffer for up to 1,000 records, else a stream of chunks of 1,000 records each. */
@@ -107,6 +107,9 @@ export class VmStore extends Context.Tag("nexus/VmStore")<
 
     /** Every record that has a run, or whose state is `running`. */
     readonly running: Effect.Effect<ReadonlyArray<VmWithRun>, StoreUnavailable>
+
+    /** The records of `running` whose run that daemon does not supervise. A daemon's own are not decoded for it. */
+    readonly runningExcept: (supervisor: RunSupervisor) => Effect.Effect<ReadonlyArray<VmWithRun>, StoreUnavailable>
 
     /** A UUID that names this database, made when first asked for. Stands in `settings` as `database.id`. */
     readonly databaseId: Effect.Effect<string, StoreUnavailable>

@@ -17,12 +17,16 @@ import { changesOf } from "./VmChanges.js"
 import * as VmEventLog from "./VmEventLog.js"
 import { VmEvents } from "./VmEvents.js"
 import { columns } from "./VmRow.js"
+import { supervisorText } from "./VmRunRow.js"
 import { type VmReplacement, VmStore, type VmTransition } from "./VmStore.js"
 
 interface Entry extends VmCursor, VmWithRun {}
 
 /** In the order of inserts. */
 type Entries = ReadonlyArray<Entry>
+
+const isRunning = ({ run, vm }: VmWithRun): boolean => run !== undefined || vm.state === "running"
+const toVmWithRun = ({ run, vm }: Entry): VmWithRun => ({ run, vm })
 
 const insert = (entries: Entries, vm: Vm): Entries => [
   ...entries,
@@ -169,11 +173,14 @@ export const layer = (options?: { readonly initial?: ReadonlyArray<Vm>; readonly
           ),
         get: (nameOrId) => Effect.map(read(nameOrId), ({ vm }) => vm),
         getWithRun: (nameOrId) => Effect.map(read(nameOrId), ({ run, vm }) => ({ run, vm })),
-        running: Effect.map(Ref.get(ref), (entries) =>
-          entries
-            .filter(({ run, vm }) => run !== undefined || vm.state === "running")
-            .map(({ run, vm }) => ({ run, vm }))
-        ),
+        running: Effect.map(Ref.get(ref), (entries) => entries.filter(isRunning).map(toVmWithRun)),
+        runningExcept: (supervisor) =>
+          Effect.map(Ref.get(ref), (entries) =>
+            entries
+              .filter(isRunning)
+              .filter(({ run }) => run === undefined || supervisorText(run) !== supervisorText(supervisor))
+              .map(toVmWithRun)
+          ),
         update: (nameOrId, wanted, precondition = noPrecondition) =>
           Effect.map(transition(nameOrId, given(precondition, update(wanted))), ({ after }) => after.vm),
         transition,

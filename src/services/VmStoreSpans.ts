@@ -16,5 +16,6 @@ export const withSpans = (store: VmStore["Type"]): VmStore["Type"] =>
       withChildSpan(store.transition(nameOrId, decide, options), "VmStore.transition"),
     getWithRun: (nameOrId) => withChildSpan(store.getWithRun(nameOrId), "VmStore.getWithRun"),
     running: withChildSpan(store.running, "VmStore.running"),
+    runningExcept: (supervisor) => withChildSpan(store.runningExcept(supervisor), "VmStore.runningExcept"),
     databaseId: withChildSpan(store.databaseId, "VmStore.databaseId")
   })

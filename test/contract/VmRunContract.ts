@@ -502,6 +502,27 @@ export const vmRunContract = (
     )
 
     it.effect(
+      "runningExcept leaves out the runs of one daemon, whatever their phase",
+      run(
+        Effect.gen(function* () {
+          const store = yield* VmStore
+          const own = claimOf("own")
+          for (const name of ["starts", "runs", "stops", "other", "other-boot", "other-host"]) yield* create(name)
+          yield* claim("starts", own)
+          for (const name of ["runs", "stops"]) yield* start(name, own)
+          yield* change("stops", VmTransition.beginStop("here"))
+          yield* start("other", claimOf("other", { daemon: { ...own.daemon, start_time: own.daemon.start_time + 1 } }))
+          yield* start("other-boot", claimOf("other boot", { boot_id: "another" }))
+          yield* start("other-host", claimOf("other host", { host: "another" }))
+          const left = yield* store.runningExcept(own)
+          expect(left.map(({ vm }) => vm.name).sort()).toEqual(["other", "other-boot", "other-host", "says so"])
+          for (const one of left) expect(one).toStrictEqual(yield* getWithRun(one.vm.id))
+        }),
+        { initial: [record("says so", { state: "running", pid: 1 })] }
+      )
+    )
+
+    it.effect(
       "a VM whose process was found is adopted, with a new run or with its own",
       run(
         Effect.gen(function* () {

@@ -48,6 +48,7 @@ const mapCalls = (store: VmStore["Type"], wrap: <A, E>(call: Effect.Effect<A, E>
     transition: (nameOrId, decide, options) => wrap(store.transition(nameOrId, decide, options)),
     getWithRun: (nameOrId) => wrap(store.getWithRun(nameOrId)),
     running: wrap(store.running),
+    runningExcept: (supervisor) => wrap(store.runningExcept(supervisor)),
     databaseId: wrap(store.databaseId)
   })
 

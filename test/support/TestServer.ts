@@ -95,6 +95,7 @@ const switchable = (mode: Effect.Effect<StoreMode>) =>
         transition: (nameOrId, decide, options) => guard(store.transition(nameOrId, decide, options)),
         getWithRun: (nameOrId) => guard(store.getWithRun(nameOrId)),
         running: guard(store.running),
+        runningExcept: (supervisor) => guard(store.runningExcept(supervisor)),
         databaseId: guard(store.databaseId)
       }).pipe(
         Context.add(StoreHealth, { check: guard(status.check) }),

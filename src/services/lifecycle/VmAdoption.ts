@@ -193,9 +193,13 @@ export const reconcileAll = (context: LifecycleContext): Effect.Effect<boolean, 
 /** Takes over what daemons of this host that are gone have left. */
 export const reconcileGone = (context: LifecycleContext): Effect.Effect<boolean, StoreUnavailable> =>
   Effect.gen(function* () {
-    const running = yield* context.store.running
-    const isWatched = ({ run }: VmWithRun) => run !== undefined && ownerOf(run, context.host) === "this daemon"
-    const left = running.filter((current) => !isWatched(current))
+    const { bootId, daemon, name, pidNamespace } = context.host
+    const left = yield* context.store.runningExcept({
+      host: name,
+      boot_id: bootId,
+      pid_namespace: pidNamespace,
+      daemon
+    })
     if (left.length === 0) return false
     return yield* reconcileEach(context, left, yield* context.scan.all)
   })

@@ -195,6 +195,7 @@ export const layer = (options?: { readonly cids?: CidRange }) =>
         getWithRun: withAnyCaseId((nameOrId) => Effect.zipRight(failIfNul(nameOrId), transitions.getWithRun(nameOrId))),
 
         running: transitions.running,
+        runningExcept: transitions.runningExcept,
 
         update: (nameOrId, wanted, precondition = noPrecondition) =>
           Effect.map(transition(nameOrId, given(precondition, update(wanted))), ({ after }) => after.vm),

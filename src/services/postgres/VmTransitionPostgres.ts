@@ -3,11 +3,21 @@ import * as Effect from "effect/Effect"
 import type * as Either from "effect/Either"
 import { Conflict, NotFound, type PreconditionFailed, StoreUnavailable } from "../../domain/Errors.js"
 import type { Vm } from "../../domain/Vm.js"
-import type { DriveIdentity, VmChange, VmWithRun } from "../../domain/VmRun.js"
+import type { DriveIdentity, RunSupervisor, VmChange, VmWithRun } from "../../domain/VmRun.js"
 import { assertDeletable, given, type Precondition } from "../../domain/VmTransition.js"
 import { type Changes, changesOf } from "../VmChanges.js"
 import { toVm, type VmRow } from "../VmRow.js"
-import { decodeRun, driveText, encodeRun, isRun, runId, runKey, runValue, withRun } from "../VmRunRow.js"
+import {
+  decodeRun,
+  driveText,
+  encodeRun,
+  isRun,
+  runId,
+  runKey,
+  runValue,
+  supervisorText,
+  withRun
+} from "../VmRunRow.js"
 import type { VmTransition } from "../VmStore.js"
 import type { Run, Statement } from "./PostgresConnection.js"
 import type { PostgresDatabase } from "./PostgresDatabase.js"
@@ -37,14 +47,17 @@ const selectWithRun = (nameOrId: string): Statement => ({
   values: [nameOrId]
 })
 
-const selectRunning: Statement = {
-  name: "running",
-  text: `
-    SELECT ${columnList}, ${runValue} AS run FROM vms
-    WHERE id IN (SELECT id FROM vms WHERE state = 'running' UNION SELECT ${runId} FROM settings WHERE ${isRun})
-    ORDER BY inserted
-  `
-}
+const runningIds = `SELECT id FROM vms WHERE state = 'running' UNION SELECT ${runId} FROM settings WHERE ${isRun}`
+const selectWithRuns = (ids: string) =>
+  `SELECT ${columnList}, ${runValue} AS run FROM vms WHERE id IN (${ids}) ORDER BY inserted`
+const selectRunning: Statement = { name: "running", text: selectWithRuns(runningIds) }
+const selectRunningExcept = (supervisor: RunSupervisor): Statement => ({
+  name: "running except",
+  text: selectWithRuns(
+    `${runningIds} EXCEPT SELECT ${runId} FROM settings WHERE ${isRun} AND position($1::text in value) > 0`
+  ),
+  values: [supervisorText(supervisor)]
+})
 
 /** Makes transitions with drives wait for each other, until their transaction ends. */
 const lockDrives = "pg_advisory_xact_lock(hashtext('nexus.drives'), 'vms'::regclass::oid::bigint::bit(32)::int)"
@@ -196,7 +209,10 @@ export const make = ({ executeOrUnavailable, execute, transaction }: PostgresDat
       row === undefined ? NotFound.vm(nameOrId) : Effect.succeed(toVmWithRun(row))
     )
 
-  const running = Effect.map(executeOrUnavailable<RowWithRun>(selectRunning), (rows) => rows.map(toVmWithRun))
+  const select = (statement: Statement) =>
+    Effect.map(executeOrUnavailable<RowWithRun>(statement), (rows) => rows.map(toVmWithRun))
+  const running = select(selectRunning)
+  const runningExcept = (supervisor: RunSupervisor) => select(selectRunningExcept(supervisor))
 
   /** Deletes in one statement. */
   const removeRecord = (nameOrId: string): Effect.Effect<Vm, NotFound | Conflict | StoreUnavailable> =>
@@ -233,5 +249,5 @@ export const make = ({ executeOrUnavailable, execute, transaction }: PostgresDat
   const remove = (nameOrId: string, precondition: Precondition | undefined) =>
     precondition === undefined ? removeRecord(nameOrId) : removeGiven(nameOrId, precondition)
 
-  return { transition, changeName, getWithRun, running, remove }
+  return { transition, changeName, getWithRun, running, runningExcept, remove }
 }

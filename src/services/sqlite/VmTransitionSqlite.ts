@@ -3,13 +3,23 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type * as Either from "effect/Either"
 import { Conflict } from "../../domain/Errors.js"
-import type { DriveIdentity, VmChange, VmWithRun } from "../../domain/VmRun.js"
+import type { DriveIdentity, RunSupervisor, VmChange, VmWithRun } from "../../domain/VmRun.js"
 import { assertDeletable, given, noPrecondition, update } from "../../domain/VmTransition.js"
 import { withAnyCaseId } from "../AnyCaseId.js"
 import { type Changes, changesOf } from "../VmChanges.js"
 import type { VmEventLog } from "../VmEventLog.js"
 import { columns, toVm, type VmRow } from "../VmRow.js"
-import { decodeRun, driveText, encodeRun, isRun, runId, runKey, runValue, withRun } from "../VmRunRow.js"
+import {
+  decodeRun,
+  driveText,
+  encodeRun,
+  isRun,
+  runId,
+  runKey,
+  runValue,
+  supervisorText,
+  withRun
+} from "../VmRunRow.js"
 import type { VmStore, VmTransition } from "../VmStore.js"
 import type { Database } from "./Database.js"
 import type { Query, Run } from "./SqliteConnection.js"
@@ -22,6 +32,10 @@ const runningIds = `SELECT id FROM vms WHERE state = 'running' UNION SELECT ${ru
 const selectWithRuns = (ids: string) =>
   `SELECT ${columns.join(", ")}, ${runValue} AS run FROM vms WHERE id IN (${ids}) ORDER BY rowid`
 const selectRunning = selectWithRuns(runningIds)
+const selectRunningExcept = (supervisor: RunSupervisor): Query => [
+  selectWithRuns(`${runningIds} EXCEPT SELECT ${runId} FROM settings WHERE ${isRun} AND instr(value, ?) > 0`),
+  [supervisorText(supervisor)]
+]
 /** The records whose runs have one of these drives. */
 const selectWithDrives = (drives: ReadonlyArray<DriveIdentity>): Query => {
   const hasDrive = drives.map(() => "instr(value, ?) > 0").join(" OR ")
@@ -84,7 +98,7 @@ export const change = <E>(
 export const make = (
   database: Database["Type"],
   events: VmEventLog
-): Pick<VmStore["Type"], "transition" | "update" | "delete" | "getWithRun" | "running"> => {
+): Pick<VmStore["Type"], "transition" | "update" | "delete" | "getWithRun" | "running" | "runningExcept"> => {
   const transition: VmStore["Type"]["transition"] = (nameOrId, decide, options) =>
     withAnyCaseId((nameOrId) =>
       database.write(
@@ -118,6 +132,8 @@ export const make = (
         )
       )(nameOrId),
     getWithRun: withAnyCaseId((nameOrId) => findWithRun(database.read<RowWithRun>, nameOrId)),
-    running: Effect.map(database.read<RowWithRun>([selectRunning, []]), (rows) => rows.map(toVmWithRun))
+    running: Effect.map(database.read<RowWithRun>([selectRunning, []]), (rows) => rows.map(toVmWithRun)),
+    runningExcept: (supervisor) =>
+      Effect.map(database.read<RowWithRun>(selectRunningExcept(supervisor)), (rows) => rows.map(toVmWithRun))
   }
 }
