@@ -1,4 +1,5 @@
 import { drive } from "./drive.mjs"
+import { profile } from "./profile.mjs"
 import { createRequests } from "./requests.mjs"
 import { seed } from "./seed.mjs"
 import { startNexusd, startRaw } from "./servers.mjs"
@@ -30,6 +31,12 @@ export const measureCreates = async ({ creates }, generator) => {
     batching: () => burst(servers.batching, creates.each)
   })
   for (const { stop } of Object.values(servers)) await stop()
+  const where =
+    creates.profiled === 0
+      ? undefined
+      : await profile(seed(0), ({ port }) =>
+          generator.run({ port, connections, requests: createRequests(creates.profiled).creates, status: 201 })
+        )
 
   /** @param {keyof typeof bursts} who */
   const rates = (who) => bursts[who].map(({ rate }) => rate)
@@ -50,7 +57,7 @@ export const measureCreates = async ({ creates }, generator) => {
     goal: { atLeast },
     details:
       `The ratio went ${spread(rates("nexus"), rates(who))}. Against the fastest server, the load generator computed ` +
-      `${busy}% of the time.`
+      `${busy}% of the time.${where === undefined || who === "raw" ? "" : ` nexusd's time goes to: ${where}.`}`
   })
   /**
    * @param {"raw" | "batching"} who
