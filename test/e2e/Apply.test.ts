@@ -8,6 +8,7 @@ import { makeHome } from "../support/Home.js"
 import { listen } from "../support/LocalServer.js"
 import { programs } from "../support/Programs.js"
 import { record } from "../support/Records.js"
+import { runElsewhere } from "../support/Runs.js"
 import { startShell } from "../support/Shell.js"
 import { withDatabase } from "../support/Sqlite.js"
 import { hasTerminal, startOnTerminal } from "../support/Terminal.js"
@@ -149,7 +150,7 @@ config_json:
 
   it("deletes nothing when a VM can't be changed, such as one that runs", async () => {
     for (const name of ["web", "doomed"]) await createVm(daemon, name)
-    execute("UPDATE vms SET state = 'running' WHERE name = 'web'")
+    execute(runElsewhere("web"))
     const reason = "  cannot update VM 'web': VM is running, stop it first\n"
     const text = "- {name: web, vcpu_count: 2}\n- {name: db}\n"
     const dry = await run("apply -f - --dry-run --prune", text)

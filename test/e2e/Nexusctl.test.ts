@@ -11,6 +11,7 @@ import { call } from "../support/HttpJson.js"
 import { listen } from "../support/LocalServer.js"
 import { type Options, type Result, start } from "../support/Process.js"
 import { programs } from "../support/Programs.js"
+import { runElsewhere } from "../support/Runs.js"
 import { startShell } from "../support/Shell.js"
 import { withDatabase } from "../support/Sqlite.js"
 import { hasTerminal, startOnTerminal } from "../support/Terminal.js"
@@ -263,9 +264,7 @@ describe.concurrent("how nexusctl fails", () => {
 
   it("exit 5: the VM to delete is running", async () => {
     await createVm(daemon, "busy")
-    withDatabase(join(home.path, "state/nexus/nexus.db"), (database) =>
-      database.exec("UPDATE vms SET state = 'running' WHERE name = 'busy'")
-    )
+    withDatabase(join(home.path, "state/nexus/nexus.db"), (database) => database.exec(runElsewhere("busy")))
     expect(await against(home, daemon)("vm delete busy --yes")).toEqual(
       failed(5, `Error: cannot delete VM "busy"\n  cannot delete VM 'busy': VM is running, stop it first\n`)
     )

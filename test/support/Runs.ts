@@ -1,5 +1,6 @@
 import type { DriveIdentity, VmRun } from "../../src/domain/VmRun.js"
 import type { Started } from "../../src/domain/VmTransition.js"
+import { encodeRun, runKey } from "../../src/services/VmRunRow.js"
 
 /** The claim of a start by the daemon of host `here`. */
 export const claimOf = (run_id: string, more?: Partial<VmRun>): VmRun => ({
@@ -31,3 +32,11 @@ export const startedAs = ({ pid = 4711, host = "here" } = {}): Started => ({
   started_at: 1500,
   host
 })
+
+const elsewhere = encodeRun(claimOf("elsewhere", { phase: "running", host: "elsewhere" }))
+
+/** SQL that makes a VM one that another host runs. Without a run nexusd would look for its process, and end it. */
+export const runElsewhere = (name: string): string => `
+  UPDATE vms SET state = 'running' WHERE name = '${name}';
+  INSERT INTO settings (key, value, type) SELECT '${runKey("")}' || id, '${elsewhere}', 'json' FROM vms WHERE name = '${name}'
+`
