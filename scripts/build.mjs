@@ -23,11 +23,9 @@ import {
 } from "node:fs"
 import { tmpdir } from "node:os"
 import { basename, join, resolve } from "node:path"
+import { prompts, unusedByClients, without } from "./unused-modules.mjs"
 
-const [{ build }, { buildWebPage, withoutUnusedModules }] = await Promise.all([
-  import("esbuild"),
-  import("./web.mjs")
-]).catch(() => {
+const [{ build }, { buildWebPage }] = await Promise.all([import("esbuild"), import("./web.mjs")]).catch(() => {
   console.error("Error: cannot build Nexus: its build tools are not installed\n  Run npm ci in this folder first")
   process.exit(1)
 })
@@ -116,16 +114,6 @@ const lazyPlugin = (names) => ({
   }
 })
 
-/** Without the prompts of @effect/cli, which no command has. They lay out text when they are loaded, for 3 ms. */
-/** @type {import("esbuild").Plugin} */
-const noPromptsPlugin = {
-  name: "no-prompts",
-  setup: ({ onLoad }) =>
-    onLoad({ filter: /\/@effect\/cli\/dist\/esm\/internal\/prompt\/[\w-]+\.js$/ }, () => ({
-      contents: "module.exports = {}"
-    }))
-}
-
 /** @type {import("esbuild").Plugin} */
 const sqlitePlugin = {
   name: "sqlite",
@@ -196,7 +184,7 @@ const bundles = (webAssets) => [
     entryPoints: ["src/nexusd.ts"],
     outfile: "nexusd.bundle.cjs",
     define: { ...commonOptions.define, NEXUS_WEB_PATHS: JSON.stringify(webAssets.map(({ path }) => path)) },
-    plugins: [lazyModulesPlugin, lazyPlugin(lazyPackages), noPromptsPlugin, sqlitePlugin]
+    plugins: [lazyModulesPlugin, lazyPlugin(lazyPackages), without(prompts), sqlitePlugin]
   },
   // HttpApiClient tests each payload with `instanceof FormData`. The first use of that global loads Node's fetch, which
   // takes 20 ms; nexusctl sends no FormData.
@@ -204,7 +192,7 @@ const bundles = (webAssets) => [
     entryPoints: ["src/nexusctl.ts"],
     outfile: "nexusctl.bundle.cjs",
     inject: ["scripts/no-form-data.mjs"],
-    plugins: [lazyModulesPlugin, lazyPlugin(lazyBuiltins), noPromptsPlugin, withoutUnusedModules]
+    plugins: [lazyModulesPlugin, lazyPlugin(lazyBuiltins), without(prompts), without(unusedByClients)]
   }
 ]
 

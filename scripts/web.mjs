@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs"
 import { basename, extname } from "node:path"
 import { constants, gzipSync } from "node:zlib"
 import { build } from "esbuild"
+import { unusedByClients, without } from "./unused-modules.mjs"
 
 const contentTypes = /** @type {const} */ ({
   ".css": "text/css; charset=utf-8",
@@ -10,18 +11,6 @@ const contentTypes = /** @type {const} */ ({
   ".js": "text/javascript; charset=utf-8",
   ".svg": "image/svg+xml"
 })
-
-/**
- * Modules that others use only in calls that no client makes: the server's routers with multipart forms, an effect that
- * runs a Micro, and a supervisor's set of fibers. Without them the page is 19 KiB smaller.
- */
-const unusedModules = /\/(?:@effect\/platform\/dist\/esm\/HttpRouter|effect\/dist\/esm\/(?:Micro|SortedSet))\.js$/
-
-/** @type {import("esbuild").Plugin} */
-export const withoutUnusedModules = {
-  name: "without-unused-modules",
-  setup: ({ onLoad }) => onLoad({ filter: unusedModules }, () => ({ contents: "module.exports = {}" }))
-}
 
 /** @param {string} path */
 const contentTypeOf = (path) => {
@@ -60,7 +49,7 @@ export const buildWebPage = async (version) => {
     minify: true,
     legalComments: "none",
     define: { NEXUS_VERSION: JSON.stringify(version) },
-    plugins: [withoutUnusedModules],
+    plugins: [without(unusedByClients)],
     logLevel: "warning",
     write: false
   })
