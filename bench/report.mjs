@@ -29,7 +29,8 @@ export const postgresGrowthTable = (growth) =>
 export const report = ({ fsync, growth, machine, minutes, postgresGrowth, rows }) => {
   const missed = rows.filter((row) => !isMet(row))
   /** @param {import("./row.mjs").Row} row */
-  const explain = ({ against, path, details }) => `- **${path}**, against ${against}. ${details}`
+  const explain = ({ against, path, details }) =>
+    `- **${path}**${against === "" ? "" : `, against ${against}`}. ${details}`
   return `# Benchmarks
 
 Nexus against the least that does the same: a server of \`node:http\` and better-sqlite3 alone
