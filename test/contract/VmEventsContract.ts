@@ -341,7 +341,7 @@ export const vmEventsContract = <R = never>(
 
     if (isFast)
       it.effect(
-        "a subscriber that takes nothing for a minute is told, one that has nothing to take is not",
+        "a subscriber that takes nothing for a minute is marked as lagging, one that has nothing to take is not",
         test(
           Effect.gen(function* () {
             const store = yield* VmStore
@@ -350,17 +350,17 @@ export const vmEventsContract = <R = never>(
             const { events, lagged } = yield* subscribe()
             const pulled = yield* Queue.bounded<VmEvent>(1)
             yield* Effect.forkScoped(Stream.runForEach(events, (event) => Queue.offer(pulled, event)))
-            const told = yield* Effect.fork(lagged)
+            const marked = yield* Effect.fork(lagged)
             yield* TestClock.adjust("2 minutes")
-            expect(told.unsafePoll()).toBeNull()
+            expect(marked.unsafePoll()).toBeNull()
             yield* Effect.forEach(Array.range(1, 10), (at) =>
               store.update("web", { config_json: `${at}`.padEnd(65_536) })
             )
             yield* reader.take(10)
             yield* TestClock.adjust("50 seconds")
-            expect(told.unsafePoll()).toBeNull()
+            expect(marked.unsafePoll()).toBeNull()
             yield* TestClock.adjust("20 seconds")
-            yield* Fiber.join(told)
+            yield* Fiber.join(marked)
             yield* create("marker")
             expect(yield* untilMarker(reader)).toEqual([])
           })

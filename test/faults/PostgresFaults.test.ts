@@ -84,7 +84,7 @@ const expectRecovery = async (daemon: Daemon, name: string, recoveryBound = boun
     await sleep(50)
   }
   const took = performance.now() - began
-  if (recoveryBound === bound) slowest.recovery = Math.max(slowest.recovery, took)
+  slowest.recovery = Math.max(slowest.recovery, took)
   expect(took).toBeLessThan(recoveryBound)
   const answers = await Promise.all(
     Array.from({ length: 30 }, async () => (await call(daemon, "GET", `/v1/vms/${name}`)).status)
