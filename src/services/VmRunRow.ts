@@ -17,6 +17,11 @@ export const runKey = (id: string) => prefix + id
 export const isRun = `key >= '${prefix}' AND key < '${prefix.slice(0, -1)}/'`
 /** SQL expression: the id of the record whose run a row of `settings` is. */
 export const runId = `substr(key, ${prefix.length + 1})`
+/** SQL query: the ids of the records whose runs meet a condition on `value`. */
+export const runIdsWhere = (condition: string): string =>
+  `SELECT ${runId} FROM settings WHERE ${isRun} AND (${condition})`
+/** SQL query: the ids of the records that have a run, or whose state is `running`. */
+export const runningIds = `SELECT id FROM vms WHERE state = 'running' UNION ${runIdsWhere("true")}`
 /** SQL expression: the run of a row of `vms`, or NULL. */
 export const runValue = `(SELECT value FROM settings WHERE key = '${prefix}' || vms.id)`
 

@@ -1,4 +1,4 @@
-import type { HostProcess, VmRun } from "../../domain/VmRun.js"
+import type { HostProcess, RunSupervisor, VmRun } from "../../domain/VmRun.js"
 import { bootId, isRunning, pidNamespace, thisProcess } from "../vmm/HostProcesses.js"
 
 /** This daemon, and what it can see of its host. */
@@ -18,6 +18,14 @@ export const thisHost = (name: string): Host => ({
   pidNamespace: pidNamespace(),
   daemon: thisProcess(),
   isAlive: isRunning
+})
+
+/** This daemon, as its runs name it. */
+export const supervisorOf = ({ bootId, daemon, name, pidNamespace }: Host): RunSupervisor => ({
+  host: name,
+  boot_id: bootId,
+  pid_namespace: pidNamespace,
+  daemon
 })
 
 /**

@@ -16,6 +16,7 @@ import type { Vm } from "../../domain/Vm.js"
 import type { VmChange, VmRun, VmWithRun } from "../../domain/VmRun.js"
 import { abandonStart, claimStart, confirmStart, given, type Precondition } from "../../domain/VmTransition.js"
 import type { VmFiles, VmmProcess } from "../vmm/Vmm.js"
+import { supervisorOf } from "./Host.js"
 import type { LifecycleContext } from "./LifecycleContext.js"
 import { countFailedStart, countStart } from "./LifecycleMetrics.js"
 import { recoverRotation } from "./LogRotation.js"
@@ -59,10 +60,7 @@ export const makeStartVm = (
         run_id: randomUUID(),
         phase: "starting",
         vmm: available,
-        host: host.name,
-        boot_id: host.bootId,
-        pid_namespace: host.pidNamespace,
-        daemon: host.daemon,
+        ...supervisorOf(host),
         drives
       }))
 
@@ -141,8 +139,8 @@ export const makeStartVm = (
         const current = yield* reconcileOne(context, nameOrId)
         const { vm } = current
         const claimable = claimStart({
-          ...{ run_id: "", phase: "starting", vmm: "firecracker", host: host.name, boot_id: host.bootId },
-          ...{ pid_namespace: host.pidNamespace, daemon: host.daemon, drives: [] }
+          ...{ run_id: "", phase: "starting", vmm: "firecracker", drives: [] },
+          ...supervisorOf(host)
         })
         // A VM that runs says so, whatever its files.
         yield* given(precondition, claimable)(current, [])

@@ -6,7 +6,7 @@ import type { Vm } from "../../domain/Vm.js"
 import type { VmRun, VmWithRun } from "../../domain/VmRun.js"
 import { adopt, endRun, endWithoutRun, type Started } from "../../domain/VmTransition.js"
 import type { FoundProcess, VmEnd, VmFiles } from "../vmm/Vmm.js"
-import { ownerOf } from "./Host.js"
+import { ownerOf, supervisorOf } from "./Host.js"
 import type { LifecycleContext } from "./LifecycleContext.js"
 import { isPausedByRotation, recoverRotation } from "./LogRotation.js"
 import type { ProcessesById } from "./ProcessScan.js"
@@ -38,10 +38,7 @@ const newRun = ({ host, own }: LifecycleContext, vm: Vm, { process, vmm }: Found
     run_id: randomUUID(),
     phase: "running",
     vmm,
-    host: host.name,
-    boot_id: host.bootId,
-    pid_namespace: host.pidNamespace,
-    daemon: host.daemon,
+    ...supervisorOf(host),
     process,
     drives
   }))
@@ -193,13 +190,7 @@ export const reconcileAll = (context: LifecycleContext): Effect.Effect<boolean, 
 /** Takes over what daemons of this host that are gone have left. */
 export const reconcileGone = (context: LifecycleContext): Effect.Effect<boolean, StoreUnavailable> =>
   Effect.gen(function* () {
-    const { bootId, daemon, name, pidNamespace } = context.host
-    const left = yield* context.store.runningExcept({
-      host: name,
-      boot_id: bootId,
-      pid_namespace: pidNamespace,
-      daemon
-    })
+    const left = yield* context.store.runningExcept(supervisorOf(context.host))
     if (left.length === 0) return false
     return yield* reconcileEach(context, left, yield* context.scan.all)
   })

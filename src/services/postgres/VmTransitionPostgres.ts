@@ -13,7 +13,9 @@ import {
   encodeRun,
   isRun,
   runId,
+  runIdsWhere,
   runKey,
+  runningIds,
   runValue,
   supervisorText,
   withRun
@@ -47,15 +49,12 @@ const selectWithRun = (nameOrId: string): Statement => ({
   values: [nameOrId]
 })
 
-const runningIds = `SELECT id FROM vms WHERE state = 'running' UNION SELECT ${runId} FROM settings WHERE ${isRun}`
 const selectWithRuns = (ids: string) =>
   `SELECT ${columnList}, ${runValue} AS run FROM vms WHERE id IN (${ids}) ORDER BY inserted`
 const selectRunning: Statement = { name: "running", text: selectWithRuns(runningIds) }
 const selectRunningExcept = (supervisor: RunSupervisor): Statement => ({
   name: "running except",
-  text: selectWithRuns(
-    `${runningIds} EXCEPT SELECT ${runId} FROM settings WHERE ${isRun} AND position($1::text in value) > 0`
-  ),
+  text: selectWithRuns(`${runningIds} EXCEPT ${runIdsWhere("position($1::text in value) > 0")}`),
   values: [supervisorText(supervisor)]
 })
 

@@ -13,9 +13,9 @@ import {
   decodeRun,
   driveText,
   encodeRun,
-  isRun,
-  runId,
+  runIdsWhere,
   runKey,
+  runningIds,
   runValue,
   supervisorText,
   withRun
@@ -28,18 +28,17 @@ import { find, isNameTaken, select, selectByName } from "./VmLookupSqlite.js"
 const selectWithRun = select(`${runValue} AS run`)
 const selectNameWithRun = selectByName(`${runValue} AS run`)
 
-const runningIds = `SELECT id FROM vms WHERE state = 'running' UNION SELECT ${runId} FROM settings WHERE ${isRun}`
 const selectWithRuns = (ids: string) =>
   `SELECT ${columns.join(", ")}, ${runValue} AS run FROM vms WHERE id IN (${ids}) ORDER BY rowid`
 const selectRunning = selectWithRuns(runningIds)
 const selectRunningExcept = (supervisor: RunSupervisor): Query => [
-  selectWithRuns(`${runningIds} EXCEPT SELECT ${runId} FROM settings WHERE ${isRun} AND instr(value, ?) > 0`),
+  selectWithRuns(`${runningIds} EXCEPT ${runIdsWhere("instr(value, ?) > 0")}`),
   [supervisorText(supervisor)]
 ]
 /** The records whose runs have one of these drives. */
 const selectWithDrives = (drives: ReadonlyArray<DriveIdentity>): Query => {
   const hasDrive = drives.map(() => "instr(value, ?) > 0").join(" OR ")
-  return [selectWithRuns(`SELECT ${runId} FROM settings WHERE ${isRun} AND (${hasDrive})`), drives.map(driveText)]
+  return [selectWithRuns(runIdsWhere(hasDrive)), drives.map(driveText)]
 }
 
 const writeRun = `INSERT INTO settings (key, value, type) VALUES (?, ?, 'json')
@@ -99,6 +98,8 @@ export const make = (
   database: Database["Type"],
   events: VmEventLog
 ): Pick<VmStore["Type"], "transition" | "update" | "delete" | "getWithRun" | "running" | "runningExcept"> => {
+  const read = (query: Query) => Effect.map(database.read<RowWithRun>(query), (rows) => rows.map(toVmWithRun))
+
   const transition: VmStore["Type"]["transition"] = (nameOrId, decide, options) =>
     withAnyCaseId((nameOrId) =>
       database.write(
@@ -132,8 +133,7 @@ export const make = (
         )
       )(nameOrId),
     getWithRun: withAnyCaseId((nameOrId) => findWithRun(database.read<RowWithRun>, nameOrId)),
-    running: Effect.map(database.read<RowWithRun>([selectRunning, []]), (rows) => rows.map(toVmWithRun)),
-    runningExcept: (supervisor) =>
-      Effect.map(database.read<RowWithRun>(selectRunningExcept(supervisor)), (rows) => rows.map(toVmWithRun))
+    running: read([selectRunning, []]),
+    runningExcept: (supervisor) => read(selectRunningExcept(supervisor))
   }
 }
