@@ -3,7 +3,7 @@ import * as Effect from "effect/Effect"
 import { ExitCode } from "../../../runtime/ExitCode.js"
 import { systemErrorMessage } from "../../../runtime/SystemError.js"
 import { expandHome } from "../../../runtime/XdgDirs.js"
-import { CommandFailed } from "../CommandFailure.js"
+import { CommandFailed } from "../daemon/CommandFailure.js"
 
 const maxBytes = 256_000_000
 

@@ -6,7 +6,7 @@ import * as Stream from "effect/Stream"
 import type { OutputFailed } from "../../../runtime/StandardStreams.js"
 import { reportFailure } from "../../runner/Failure.js"
 import { schemaArgument } from "../../runner/SchemaOption.js"
-import { CommandFailed } from "../CommandFailure.js"
+import { CommandFailed } from "../daemon/CommandFailure.js"
 
 /** One VM. */
 export const nameOrId = schemaArgument(

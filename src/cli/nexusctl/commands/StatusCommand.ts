@@ -2,7 +2,7 @@ import * as Command from "@effect/cli/Command"
 import * as Effect from "effect/Effect"
 import { formatAddress } from "../../../domain/Address.js"
 import { ExitCode } from "../../../runtime/ExitCode.js"
-import { CommandFailed } from "../CommandFailure.js"
+import { CommandFailed } from "../daemon/CommandFailure.js"
 import { DaemonClient } from "../daemon/DaemonClient.js"
 import { outputOption, print } from "../output/Output.js"
 

@@ -6,7 +6,7 @@ import * as Option from "effect/Option"
 import { maxConfigBytes, parseVmConfig, type VmConfig } from "../../../domain/VmConfig.js"
 import { readRegularFile } from "../../../runtime/RegularFile.js"
 import { expandHome } from "../../../runtime/XdgDirs.js"
-import { type CommandFailed, usageError } from "../CommandFailure.js"
+import { type CommandFailed, usageError } from "../daemon/CommandFailure.js"
 
 const option = (flag: string, placeholder: string, description: string) =>
   Options.text(flag).pipe(Options.withPseudoName(placeholder), Options.withDescription(description), Options.optional)

@@ -14,7 +14,7 @@ import {
   printLines,
   terminalWidth
 } from "../../../runtime/StandardStreams.js"
-import type { CommandFailed } from "../CommandFailure.js"
+import type { CommandFailed } from "../daemon/CommandFailure.js"
 import { DaemonClient } from "../daemon/DaemonClient.js"
 import { nameLine, printTableLines, printYaml, type VmOutput } from "../output/VmOutput.js"
 import { makeVmTable, type VmRow } from "../output/VmTable.js"

@@ -3,7 +3,7 @@ import * as Effect from "effect/Effect"
 import * as JSONSchema from "effect/JSONSchema"
 import * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
-import type { CommandFailed } from "../CommandFailure.js"
+import type { CommandFailed } from "../daemon/CommandFailure.js"
 import type { DaemonClient } from "../daemon/DaemonClient.js"
 
 /** The arguments of a call do not fit the tool's schema; each issue names an argument. */

@@ -1,11 +1,11 @@
 import * as Data from "effect/Data"
-import { AnswerTooLarge } from "../../client/AnswerBody.js"
-import { type Address, formatAddress } from "../../domain/Address.js"
-import { preview } from "../../domain/Schemas.js"
-import type { CallError } from "../../http/CallError.js"
-import { ExitCode } from "../../runtime/ExitCode.js"
-import { systemErrorMessage } from "../../runtime/SystemError.js"
-import { MissingRoute } from "./daemon/MissingRoute.js"
+import { AnswerTooLarge } from "../../../client/AnswerBody.js"
+import { type Address, formatAddress } from "../../../domain/Address.js"
+import { preview } from "../../../domain/Schemas.js"
+import type { CallError } from "../../../http/CallError.js"
+import { ExitCode } from "../../../runtime/ExitCode.js"
+import { systemErrorMessage } from "../../../runtime/SystemError.js"
+import { MissingRoute } from "./MissingRoute.js"
 
 /** The lines on stderr and the exit code of a failed command. */
 export class CommandFailed extends Data.TaggedError("CommandFailed")<{
