@@ -22,7 +22,7 @@ const zeros = {
 }
 
 export const counts = { ...zeros }
-/** Before each test. */
+/** Sets all counts to zero, before a test. */
 export const resetCounts = () => void Object.assign(counts, zeros)
 
 /** The daemon, which is restarted while it is used. */

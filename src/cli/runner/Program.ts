@@ -49,8 +49,8 @@ export interface Program<Name extends string, E, A> {
 const noPrompts = Effect.dieMessage("no command prompts")
 
 /**
- * What @effect/cli asks for. It uses a terminal for its prompts, which no command has; Node.js's own would open stdin and
- * load modules of workers and processes at every start.
+ * The services that @effect/cli requires. It uses the terminal only for prompts, which no command has. `NodeContext` would
+ * open stdin and load modules for workers and child processes at every start.
  */
 const environment = Layer.mergeAll(
   NodeFileSystem.layer,

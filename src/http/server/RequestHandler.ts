@@ -138,7 +138,7 @@ export const make = (
       }
       const { route } = match
       if (route.payload === "none" || (route.payload === "optional" && !hasBody(request))) {
-        // Node.js does not see the end of a connection behind a body that is not read.
+        // Behind an unread body Node.js does not notice that the client disconnects.
         if (hasBody(request)) request.resume()
         handle(request, response, id, becomeLongLived, match, undefined)
         return route

@@ -281,7 +281,7 @@ export const make = ({
         yield* execute(notify(channel, [encode({ from, joined: key })]))
         present = new Set()
         yield* lookAtLocks
-        // Another daemon may have ended just before.
+        // A daemon that ended just before may have a statement under way: one more reset follows after `settleMillis`.
         lostAt = performance.now()
         isPresenceLost.unsafeClose()
         ownKey = key

@@ -20,7 +20,7 @@ export const DialogForm = ({
   readonly children: ComponentChildren
 }) => (
   <Dialog title={title} onClose={onClose}>
-    {/* What the browser says of a field would hide what the API says. */}
+    {/* The browser's own validation would hide the API's messages. */}
     <form
       noValidate
       onSubmit={(event) => {
